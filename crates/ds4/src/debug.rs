@@ -1,0 +1,128 @@
+//! `ds4 debug`: numbers for other programs to check. Exact arithmetic unless `--fast`.
+
+use crate::args::{Debug, DebugGreedy, DebugLogits, DebugVector, KvMode, ModelArgs};
+use crate::model;
+use anyhow::{Context, Result, bail, ensure};
+use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::kv::RowFormat;
+use ds4_engine::{Engine, EngineOptions, Logits, Rows, Sequence};
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+
+/// Ids of `debug vector`'s samples: every so many-th.
+const SAMPLE_EVERY: usize = 500;
+/// Top logits of `debug vector`.
+const TOP: usize = 20;
+
+pub fn run(command: Debug) -> Result<()> {
+    match command {
+        Debug::Logits(args) => logits(&args),
+        Debug::Greedy(args) => greedy(&args),
+        Debug::Vector(args) => vector(&args),
+    }
+}
+
+fn engine(model: &ModelArgs, kv: KvMode, fast: bool, tokens: usize, chunk: usize) -> Result<Engine<CpuBackend>> {
+    let rows = match kv {
+        KvMode::Plain => RowFormat::Unrounded,
+        KvMode::Cache => RowFormat::Native,
+    };
+    let precision = if fast { Precision::Fast } else { Precision::Exact };
+    let cpu = CpuOptions { precision, threads: model.threads, rows };
+    model::load(&model.model, cpu, EngineOptions { context: tokens, chunk })
+}
+
+/// A list of numbers: JSON, or plain with spaces, newlines or commas.
+fn numbers<T: std::str::FromStr>(path: &Path) -> Result<Vec<T>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let parse = |word: &str| match word.parse() {
+        Ok(n) => Ok(n),
+        Err(_) => bail!("{}: \"{word}\" is not a number that fits", path.display()),
+    };
+    let separators = [' ', '\n', '\r', '\t', ',', '[', ']'];
+    text.split(separators).filter(|w| !w.is_empty()).map(parse).collect()
+}
+
+fn print(value: &serde_json::Value) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Nothing interrupts a debug command but the process's end.
+fn never() -> bool {
+    false
+}
+
+fn step(engine: &mut Engine<CpuBackend>, sequence: &mut Sequence<CpuBackend>, token: u32) -> Result<Vec<f32>> {
+    Ok(engine.step(&mut [Rows { sequence, tokens: &[token], logits: Logits::Last }], &never)?)
+}
+
+fn logits(args: &DebugLogits) -> Result<()> {
+    let ids: Vec<u32> = numbers(&args.ids)?;
+    let at: Vec<usize> = numbers(&args.at)?;
+    if let Some(p) = at.iter().find(|p| **p >= ids.len()) {
+        bail!("position {p} is outside the {} tokens of {}", ids.len(), args.ids.display());
+    }
+    let chunk = if args.one_by_one { 1 } else { args.chunk };
+    let mut engine = engine(&args.model, args.kv, args.fast, ids.len(), chunk)?;
+    let vocab = engine.config().vocab;
+    let mut sequence = engine.sequence()?;
+    let all = engine.prefill(&mut sequence, &ids, Logits::All, &mut |_| (), &never)?;
+    let rows: Vec<&[f32]> = at.iter().map(|p| &all[p * vocab..(p + 1) * vocab]).collect();
+    print(&json!({ "logits": rows }))
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    let best = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+    (1..logits.len()).fold(0, best) as u32
+}
+
+fn greedy(args: &DebugGreedy) -> Result<()> {
+    let ids: Vec<u32> = numbers(&args.ids)?;
+    let mut engine = engine(&args.model, args.kv, args.fast, ids.len() + args.n, 512)?;
+    let mut sequence = engine.sequence()?;
+    let mut logits = engine.prefill(&mut sequence, &ids, Logits::Last, &mut |_| (), &never)?;
+    let mut tokens = Vec::with_capacity(args.n);
+    while tokens.len() < args.n {
+        let token = argmax(&logits);
+        tokens.push(token);
+        if tokens.len() < args.n {
+            logits = step(&mut engine, &mut sequence, token)?;
+        }
+    }
+    print(&json!({ "tokens": tokens }))
+}
+
+fn vector(args: &DebugVector) -> Result<()> {
+    let ids: Vec<u32> = numbers(&args.ids)?;
+    ensure!(args.steps < ids.len(), "{} steps leave no prompt of {} ids", args.steps, ids.len());
+    let mut engine = engine(&args.model, KvMode::Cache, args.fast, ids.len(), 512)?;
+    let mut sequence = engine.sequence()?;
+    let (prompt, single) = ids.split_at(ids.len() - args.steps);
+    let mut logits = engine.prefill(&mut sequence, prompt, Logits::Last, &mut |_| (), &never)?;
+    let mut steps = vec![describe(&sequence, &logits)];
+    for token in single {
+        logits = step(&mut engine, &mut sequence, *token)?;
+        steps.push(describe(&sequence, &logits));
+    }
+    let text = serde_json::to_string(&json!({ "steps": steps }))?;
+    std::fs::write(&args.out, text).with_context(|| args.out.display().to_string())
+}
+
+fn describe(sequence: &Sequence<CpuBackend>, logits: &[f32]) -> serde_json::Value {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    let top: Vec<_> = order.iter().take(TOP).map(|i| (i, logits[*i])).collect();
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
+    json!({
+        "position": sequence.len() - 1,
+        "input_id": sequence.tokens().last(),
+        "top": top,
+        "every_500th": logits.iter().step_by(SAMPLE_EVERY).collect::<Vec<_>>(),
+        "log_sum_exp": f64::from(max) + sum.ln(),
+    })
+}

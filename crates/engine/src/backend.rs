@@ -1,0 +1,204 @@
+//! What a device must be able to do: the model's own steps, in terms of opaque handles.
+//!
+//! **Invariants.** A backend never knows the layer schedule: `forward.rs` calls it in the order of
+//! `spec/model.md`. A step takes rows of any number of sequences. Buffers are rows of f32; the first `step.rows()`
+//! rows are live.
+
+use crate::TokenId;
+use crate::config::Config;
+use crate::error::Result;
+use crate::rope::Rope;
+use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
+use ds4_gguf::{File, TensorInfo};
+use ds4_quant::Format;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The rows of one step that belong to one sequence: consecutive tokens.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Rows of the batch.
+    pub rows: Range<usize>,
+    /// Position of the first row.
+    pub start: usize,
+}
+
+/// The rows of one step. The i-th segment belongs to the i-th cache that the step is given.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    /// Hyper-parameters.
+    pub config: &'a Config,
+    /// One token a row.
+    pub tokens: &'a [TokenId],
+    /// One position a row.
+    pub positions: &'a [usize],
+    /// One segment a sequence, covering all rows in order.
+    pub segments: &'a [Segment],
+}
+
+impl Step<'_> {
+    /// Number of live rows.
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+}
+
+/// Shape of a weight matrix, or of `count` equal ones stored one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatrixShape {
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// Matrices.
+    pub count: usize,
+}
+
+/// Which of a layer's two compressed streams an operation works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressedStream {
+    /// KV rows for attention.
+    Attention,
+    /// Key rows of the indexer.
+    Index,
+}
+
+/// One projection of [`Backend::project`]: weights and where the result goes.
+pub type Projection<'a, B> = (&'a <B as Backend>::Matrix, &'a mut <B as Backend>::Buffer);
+
+/// A device. Section numbers are those of `spec/model.md`.
+pub trait Backend: Sized + Send + Sync {
+    /// A weight matrix, or the matrices of all experts of a layer.
+    type Matrix: Send + Sync;
+    /// A weight vector of f32.
+    type Vector: Send + Sync;
+    /// The hash-routing table.
+    type Table: Send + Sync;
+    /// Rows of f32 activations.
+    type Buffer: Send + Sync;
+    /// KV state of one sequence. `Clone` is a fork: history is shared, the frontier copied.
+    type Cache: Clone + Send + Sync;
+    /// Experts and weights chosen for each row.
+    type Routes: Default + Send + Sync;
+    /// Compressed rows chosen for each row.
+    type Selection: Default + Send + Sync;
+
+    /// Name for people, with the device.
+    fn name(&self) -> String;
+
+    /// Makes a matrix of `tensor`, whose type and size were checked against `format` and `shape`.
+    fn matrix(&self, file: &Arc<File>, tensor: &TensorInfo, format: Format, shape: MatrixShape) -> Result<Self::Matrix>;
+    /// Makes a vector.
+    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
+    /// Makes a table of `width` experts a token, entries checked.
+    fn table(&self, entries: Vec<i32>, width: usize) -> Result<Self::Table>;
+    /// Makes a buffer of `rows × width`.
+    fn buffer(&self, rows: usize, width: usize) -> Result<Self::Buffer>;
+    /// The first `rows` rows of `buffer`.
+    fn read(&self, buffer: &Self::Buffer, rows: usize) -> Result<Vec<f32>>;
+
+    /// State of an empty sequence.
+    fn cache(&self) -> Result<Self::Cache>;
+    /// Makes room for compressed rows of `tokens` tokens in all.
+    fn reserve(&self, cache: &mut Self::Cache, tokens: usize) -> Result<()>;
+
+    /// Runs the operations of one step; a backend may use it to enter its thread pool or open a command list.
+    fn run<R: Send>(&self, step: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+        step()
+    }
+
+    /// §4 input: `X_s = token_embd[token]` for every stream. `x`: `N·E` wide.
+    fn embed(&self, step: &Step<'_>, table: &Self::Matrix, x: &mut Self::Buffer) -> Result<()>;
+    /// §4 collapse, then RMSNorm: `h = rmsnorm(Σ_s pre_s X_s, norm)`. `mix` keeps `post` (N) and `C` (N·N, source-major) of each row.
+    fn hc_collapse(
+        &self,
+        step: &Step<'_>,
+        site: &HcSite<Self>,
+        norm: &Self::Vector,
+        x: &Self::Buffer,
+        mix: &mut Self::Buffer,
+        h: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// §4 expand: `X'_t = post_t·y + Σ_s C[s][t]·X_s`.
+    fn hc_expand(&self, step: &Step<'_>, mix: &Self::Buffer, y: &Self::Buffer, x: &mut Self::Buffer) -> Result<()>;
+    /// `out = W·x` for several matrices of the same input.
+    fn project(&self, rows: usize, x: &Self::Buffer, out: &mut [Projection<'_, Self>]) -> Result<()>;
+    /// §9 output projection, first half: group `g` of `x` times its own rows of `w`.
+    fn project_grouped(
+        &self,
+        rows: usize,
+        groups: usize,
+        w: &Self::Matrix,
+        x: &Self::Buffer,
+        out: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// RMSNorm of each row, in place.
+    fn rms_norm(&self, step: &Step<'_>, norm: &Self::Vector, x: &mut Self::Buffer) -> Result<()>;
+    /// §5 queries: unweighted RMSNorm of each head, then RoPE, in place.
+    fn query_heads(&self, step: &Step<'_>, rope: &Rope, q: &mut Self::Buffer) -> Result<()>;
+    /// §5, §6 the KV latent: RMSNorm, RoPE, FP8 and F16 rounding, in place.
+    fn latent(&self, step: &Step<'_>, rope: &Rope, norm: &Self::Vector, kv: &mut Self::Buffer) -> Result<()>;
+    /// §7 compressor: adds each row's `k` and gate `g` to the frontier of its sequence and appends a finished row for every window
+    /// that closes. `g` is used up.
+    #[allow(clippy::too_many_arguments)]
+    fn compress(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        stream: CompressedStream,
+        weights: &Compressor<Self>,
+        rope: &Rope,
+        k: &Self::Buffer,
+        g: &mut Self::Buffer,
+        caches: &mut [&mut Self::Cache],
+    ) -> Result<()>;
+    /// §8 indexer query heads: RoPE, Hadamard, FP4, in place.
+    fn index_query(&self, step: &Step<'_>, rope: &Rope, q: &mut Self::Buffer) -> Result<()>;
+    /// §8 the `K` best compressed rows of each row; all of them where no more are visible.
+    fn index_select(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        q: &Self::Buffer,
+        w: &Self::Buffer,
+        caches: &[&mut Self::Cache],
+        selection: &mut Self::Selection,
+    ) -> Result<()>;
+    /// §9 attention over window and compressed rows, with sinks and inverse RoPE: `q` becomes the head outputs. The step's
+    /// latent rows `kv` enter the window.
+    #[allow(clippy::too_many_arguments)]
+    fn attend(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        weights: &Attention<Self>,
+        rope: &Rope,
+        q: &mut Self::Buffer,
+        kv: &Self::Buffer,
+        selection: Option<&Self::Selection>,
+        caches: &mut [&mut Self::Cache],
+    ) -> Result<()>;
+    /// §10 router: experts and weights from the logits `z`.
+    fn route(&self, step: &Step<'_>, routing: &Routing<Self>, z: &Self::Buffer, routes: &mut Self::Routes) -> Result<()>;
+    /// §10 routed and shared experts: `y = Σ_i w_i·E_i(h) + S(h)`.
+    fn experts(
+        &self,
+        step: &Step<'_>,
+        experts: &Experts<Self>,
+        clamp: f32,
+        h: &Self::Buffer,
+        routes: &Self::Routes,
+        y: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// §11 head of rows `rows` of the batch: HC collapse and RMSNorm, to consecutive rows of `e`.
+    #[allow(clippy::too_many_arguments)]
+    fn head(
+        &self,
+        step: &Step<'_>,
+        rows: &[usize],
+        site: &HcSite<Self>,
+        norm: &Self::Vector,
+        x: &Self::Buffer,
+        e: &mut Self::Buffer,
+    ) -> Result<()>;
+}

@@ -1,0 +1,302 @@
+//! The CPU backend: the reference (`exact`) and the production (`fast`) one.
+//!
+//! Weights stay in the file map. Operations split their work over a thread pool that a step enters once.
+//!
+//! | file | operations |
+//! |---|---|
+//! | `linear.rs` | matrices, projections |
+//! | `hyper.rs` | hyper-connections, embedding, head |
+//! | `attention.rs` | norms, RoPE, window + compressed attention |
+//! | `compressor.rs` | compressors and the indexer |
+//! | `moe.rs` | router and experts |
+//! | `math.rs` | exp, RMSNorm |
+
+mod attention;
+mod compressor;
+mod hyper;
+mod linear;
+mod math;
+mod moe;
+
+use crate::backend::{Backend, CompressedStream, MatrixShape, Projection, Step};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::kv::{Cache, KvLayout, RowFormat};
+use crate::rope::Rope;
+use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
+use ds4_gguf::{File, TensorInfo};
+use ds4_quant::Format;
+use ds4_quant::dot::{Isa, Kernels};
+use std::sync::{Arc, Mutex};
+
+/// Arithmetic of the CPU backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Precision {
+    /// f32 activations; weights dequantised exactly.
+    Exact,
+    /// Integer activations in front of quantised weights.
+    #[default]
+    Fast,
+}
+
+/// How to set up a [`CpuBackend`].
+#[derive(Clone, Copy, Debug)]
+pub struct CpuOptions {
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Threads; 0 means one a core.
+    pub threads: usize,
+    /// Storage of KV rows.
+    pub rows: RowFormat,
+}
+
+impl Default for CpuOptions {
+    fn default() -> Self {
+        Self { precision: Precision::Fast, threads: 0, rows: RowFormat::Native }
+    }
+}
+
+/// Most threads accepted; larger values are taken for a typing mistake.
+pub const THREADS_MAX: usize = 1024;
+
+/// Rows of f32 activations in host memory.
+pub struct Buffer {
+    width: usize,
+    data: Vec<f32>,
+}
+
+impl Buffer {
+    /// The first `n` rows.
+    fn rows(&self, n: usize) -> &[f32] {
+        &self.data[..n * self.width]
+    }
+
+    /// The first `n` rows, to be written.
+    fn rows_mut(&mut self, n: usize) -> &mut [f32] {
+        &mut self.data[..n * self.width]
+    }
+}
+
+/// The model on the CPU.
+pub struct CpuBackend {
+    kernels: Kernels,
+    precision: Precision,
+    layout: Arc<KvLayout>,
+    pool: rayon::ThreadPool,
+    scratch: Mutex<moe::Scratch>,
+}
+
+impl CpuBackend {
+    /// Starts the threads and fixes the KV layout for `config`.
+    ///
+    /// # Errors
+    /// Threads cannot be started.
+    pub fn new(config: &Config, options: CpuOptions) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads.min(THREADS_MAX))
+            .thread_name(|i| format!("ds4-cpu-{i}"))
+            .build()
+            .map_err(|e| Error::Threads(e.to_string()))?;
+        let layout = Arc::new(KvLayout::new(config, options.rows));
+        Ok(Self { kernels: Kernels::new(Isa::best()), precision: options.precision, layout, pool, scratch: Mutex::default() })
+    }
+
+    fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    fn rounds_rows(&self) -> bool {
+        self.layout.format == RowFormat::Native
+    }
+}
+
+impl Backend for CpuBackend {
+    type Matrix = linear::Matrix;
+    type Vector = Vec<f32>;
+    type Table = moe::Table;
+    type Buffer = Buffer;
+    type Cache = Cache;
+    type Routes = moe::Routes;
+    type Selection = compressor::Selection;
+
+    fn name(&self) -> String {
+        let mode = match self.precision {
+            Precision::Exact => "exact",
+            Precision::Fast => "fast",
+        };
+        format!("cpu ({}, {} threads, {mode})", self.isa().name(), self.threads())
+    }
+
+    fn matrix(&self, file: &Arc<File>, tensor: &TensorInfo, format: Format, shape: MatrixShape) -> Result<linear::Matrix> {
+        linear::Matrix::new(file, tensor, format, shape)
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {
+        Ok(values)
+    }
+
+    fn table(&self, entries: Vec<i32>, width: usize) -> Result<moe::Table> {
+        Ok(moe::Table::new(entries, width))
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        let n = rows * width;
+        let mut data = Vec::new();
+        data.try_reserve_exact(n).map_err(|_| Error::Memory { bytes: 4 * n, what: "activations" })?;
+        data.resize(n, 0.0);
+        Ok(Buffer { width, data })
+    }
+
+    fn read(&self, buffer: &Buffer, rows: usize) -> Result<Vec<f32>> {
+        Ok(buffer.rows(rows).to_vec())
+    }
+
+    fn cache(&self) -> Result<Cache> {
+        Ok(Cache::new(self.layout.clone()))
+    }
+
+    fn reserve(&self, cache: &mut Cache, tokens: usize) -> Result<()> {
+        cache.reserve(tokens)
+    }
+
+    fn run<R: Send>(&self, step: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+        self.pool.install(step)
+    }
+
+    fn embed(&self, step: &Step<'_>, table: &linear::Matrix, x: &mut Buffer) -> Result<()> {
+        hyper::embed(step, table, x)
+    }
+
+    fn hc_collapse(
+        &self,
+        step: &Step<'_>,
+        site: &HcSite<Self>,
+        norm: &Vec<f32>,
+        x: &Buffer,
+        mix: &mut Buffer,
+        h: &mut Buffer,
+    ) -> Result<()> {
+        hyper::collapse(self, step, site, norm, x, mix, h);
+        Ok(())
+    }
+
+    fn hc_expand(&self, step: &Step<'_>, mix: &Buffer, y: &Buffer, x: &mut Buffer) -> Result<()> {
+        hyper::expand(self, step, mix, y, x);
+        Ok(())
+    }
+
+    fn project(&self, rows: usize, x: &Buffer, out: &mut [Projection<'_, Self>]) -> Result<()> {
+        linear::project(self, rows, x, out);
+        Ok(())
+    }
+
+    fn project_grouped(
+        &self,
+        rows: usize,
+        groups: usize,
+        w: &linear::Matrix,
+        x: &Buffer,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        linear::project_grouped(self, rows, groups, w, x, out);
+        Ok(())
+    }
+
+    fn rms_norm(&self, step: &Step<'_>, norm: &Vec<f32>, x: &mut Buffer) -> Result<()> {
+        attention::norm_rows(self, step, norm, x);
+        Ok(())
+    }
+
+    fn query_heads(&self, step: &Step<'_>, rope: &Rope, q: &mut Buffer) -> Result<()> {
+        attention::query_heads(self, step, rope, q);
+        Ok(())
+    }
+
+    fn latent(&self, step: &Step<'_>, rope: &Rope, norm: &Vec<f32>, kv: &mut Buffer) -> Result<()> {
+        attention::latent(self, step, rope, norm, kv);
+        Ok(())
+    }
+
+    fn compress(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        stream: CompressedStream,
+        weights: &Compressor<Self>,
+        rope: &Rope,
+        k: &Buffer,
+        g: &mut Buffer,
+        caches: &mut [&mut Cache],
+    ) -> Result<()> {
+        compressor::compress(self, step, &compressor::Place { il, stream, weights, rope }, k, g, caches);
+        Ok(())
+    }
+
+    fn index_query(&self, step: &Step<'_>, rope: &Rope, q: &mut Buffer) -> Result<()> {
+        compressor::index_query(self, step, rope, q);
+        Ok(())
+    }
+
+    fn index_select(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        q: &Buffer,
+        w: &Buffer,
+        caches: &[&mut Cache],
+        selection: &mut compressor::Selection,
+    ) -> Result<()> {
+        compressor::index_select(self, step, il, q, w, caches, selection);
+        Ok(())
+    }
+
+    fn attend(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        weights: &Attention<Self>,
+        rope: &Rope,
+        q: &mut Buffer,
+        kv: &Buffer,
+        selection: Option<&compressor::Selection>,
+        caches: &mut [&mut Cache],
+    ) -> Result<()> {
+        attention::attend(self, step, il, &weights.sinks, rope, q, kv, selection, caches);
+        Ok(())
+    }
+
+    fn route(&self, step: &Step<'_>, routing: &Routing<Self>, z: &Buffer, routes: &mut moe::Routes) -> Result<()> {
+        moe::route(step, routing, z, routes);
+        Ok(())
+    }
+
+    fn experts(
+        &self,
+        step: &Step<'_>,
+        experts: &Experts<Self>,
+        clamp: f32,
+        h: &Buffer,
+        routes: &moe::Routes,
+        y: &mut Buffer,
+    ) -> Result<()> {
+        moe::experts(self, step, experts, clamp, h, routes, y);
+        Ok(())
+    }
+
+    fn head(
+        &self,
+        step: &Step<'_>,
+        rows: &[usize],
+        site: &HcSite<Self>,
+        norm: &Vec<f32>,
+        x: &Buffer,
+        e: &mut Buffer,
+    ) -> Result<()> {
+        hyper::head(self, step, rows, site, norm, x, e);
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! Sequences and steps over them.
+
+use crate::backend::{Backend, Segment, Step};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::forward::{Pass, Ropes, Workspace};
+use crate::weights::Weights;
+use crate::TokenId;
+use ds4_gguf::File;
+use std::sync::Arc;
+
+/// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
+const HEADS_AT_ONCE: usize = 64;
+/// Largest prefill chunk accepted, in tokens.
+pub const CHUNK_MAX: usize = 8192;
+
+/// How to set up an [`Engine`].
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Most tokens of a sequence.
+    pub context: usize,
+    /// Most rows of a step, and so the largest prefill chunk, 1 to [`CHUNK_MAX`].
+    pub chunk: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { context: 32768, chunk: 512 }
+    }
+}
+
+/// One conversation: its tokens and their KV state. `Clone` is a fork, and so a checkpoint: compressed history is shared.
+pub struct Sequence<B: Backend> {
+    tokens: Vec<TokenId>,
+    cache: B::Cache,
+    /// Set while a step is under way, so that one that failed half way is not continued.
+    broken: bool,
+}
+
+impl<B: Backend> Clone for Sequence<B> {
+    fn clone(&self) -> Self {
+        Self { tokens: self.tokens.clone(), cache: self.cache.clone(), broken: self.broken }
+    }
+}
+
+impl<B: Backend> Sequence<B> {
+    /// The tokens evaluated so far.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// Number of tokens evaluated so far.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether nothing was evaluated yet.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// KV state, for what only a backend knows.
+    pub fn cache(&self) -> &B::Cache {
+        &self.cache
+    }
+}
+
+/// Which rows of a piece give logits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Logits {
+    /// None.
+    None,
+    /// The last row.
+    Last,
+    /// Every row.
+    All,
+}
+
+/// What one sequence contributes to a step: tokens to append.
+pub struct Rows<'a, B: Backend> {
+    /// The sequence.
+    pub sequence: &'a mut Sequence<B>,
+    /// Its next tokens.
+    pub tokens: &'a [TokenId],
+    /// Rows that give logits.
+    pub logits: Logits,
+}
+
+/// A loaded model on a backend.
+pub struct Engine<B: Backend> {
+    backend: B,
+    config: Config,
+    weights: Weights<B>,
+    ropes: Ropes,
+    workspace: Workspace<B>,
+    options: EngineOptions,
+    file: Arc<File>,
+}
+
+impl<B: Backend> Engine<B> {
+    /// Binds the tensors of `file` on `backend` and allocates the buffers of a step.
+    ///
+    /// # Errors
+    /// What [`Config::from_file`] and [`Weights::load`] refuse; buffers that do not fit memory.
+    pub fn new(file: Arc<File>, config: Config, backend: B, options: EngineOptions) -> Result<Self> {
+        let weights = Weights::load(&file, &backend, &config)?;
+        let chunk = options.chunk.min(options.context).clamp(1, CHUNK_MAX);
+        let options = EngineOptions { chunk, ..options };
+        let workspace = Workspace::new(&backend, &config, chunk, chunk.min(HEADS_AT_ONCE))?;
+        let ropes = Ropes::new(&config);
+        Ok(Self { backend, config, weights, ropes, workspace, options, file })
+    }
+
+    /// Hyper-parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Most tokens of a sequence.
+    pub fn context(&self) -> usize {
+        self.options.context
+    }
+
+    /// Most rows of a step.
+    pub fn chunk(&self) -> usize {
+        self.options.chunk
+    }
+
+    /// An empty sequence.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn sequence(&self) -> Result<Sequence<B>> {
+        Ok(Sequence { tokens: Vec::new(), cache: self.backend.cache()?, broken: false })
+    }
+
+    /// Appends the tokens of every piece to its sequence in one pass and returns the logits asked for, `V` values a row,
+    /// pieces in order.
+    ///
+    /// # Errors
+    /// Nothing is changed by a bad token, a full context or too many rows. After any other error, or when `stop` ended the
+    /// pass, the sequences are broken and refuse further steps: go back to a checkpoint.
+    pub fn step(&mut self, pieces: &mut [Rows<'_, B>], stop: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f32>> {
+        self.check(pieces)?;
+        let (mut tokens, mut positions, mut segments, mut wanted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for piece in pieces.iter() {
+            let (first, start, n) = (tokens.len(), piece.sequence.len(), piece.tokens.len());
+            tokens.extend_from_slice(piece.tokens);
+            positions.extend(start..start + n);
+            segments.push(Segment { rows: first..first + n, start });
+            match piece.logits {
+                Logits::None => {}
+                Logits::Last => wanted.push(first + n - 1),
+                Logits::All => wanted.extend(first..first + n),
+            }
+        }
+        let mut caches = Vec::with_capacity(pieces.len());
+        for piece in pieces.iter_mut() {
+            let end = piece.sequence.len() + piece.tokens.len();
+            self.backend.reserve(&mut piece.sequence.cache, end)?;
+            piece.sequence.broken = true;
+            caches.push(&mut piece.sequence.cache);
+        }
+        let step = Step { config: &self.config, tokens: &tokens, positions: &positions, segments: &segments };
+        let pass = Pass { backend: &self.backend, weights: &self.weights, ropes: &self.ropes, step };
+        let workspace = &mut self.workspace;
+        let logits = self.backend.run(|| pass.run(workspace, &mut caches, &wanted, stop))?;
+        for piece in pieces {
+            piece.sequence.tokens.extend_from_slice(piece.tokens);
+            piece.sequence.broken = false;
+        }
+        Ok(logits)
+    }
+
+    fn check(&self, pieces: &[Rows<'_, B>]) -> Result<()> {
+        self.file.check_intact()?;
+        let rows: usize = pieces.iter().map(|p| p.tokens.len()).sum();
+        if rows > self.options.chunk {
+            return Err(Error::TooManyRows { rows, most: self.options.chunk });
+        }
+        for piece in pieces {
+            let end = piece.sequence.len() + piece.tokens.len();
+            if piece.sequence.broken {
+                return Err(Error::Broken);
+            }
+            if piece.tokens.is_empty() {
+                return Err(Error::Empty);
+            }
+            if end > self.options.context {
+                return Err(Error::Context { tokens: end, context: self.options.context });
+            }
+            if let Some(token) = piece.tokens.iter().find(|t| **t as usize >= self.config.vocab) {
+                return Err(Error::Token { token: *token, vocab: self.config.vocab });
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends `tokens` to `sequence` in chunks and returns the logits asked for. `progress` is told the number of tokens done after each chunk.
+    ///
+    /// # Errors
+    /// As for [`Engine::step`]; chunks that were finished stay.
+    pub fn prefill(
+        &mut self,
+        sequence: &mut Sequence<B>,
+        tokens: &[TokenId],
+        logits: Logits,
+        progress: &mut dyn FnMut(usize),
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<f32>> {
+        let end = sequence.len() + tokens.len();
+        if tokens.is_empty() {
+            return Err(Error::Empty);
+        }
+        if end > self.options.context {
+            return Err(Error::Context { tokens: end, context: self.options.context });
+        }
+        let (mut out, mut done) = (Vec::new(), 0);
+        for chunk in tokens.chunks(self.options.chunk) {
+            let last = done + chunk.len() == tokens.len();
+            let logits = if logits == Logits::Last && !last { Logits::None } else { logits };
+            out.extend(self.step(&mut [Rows { sequence: &mut *sequence, tokens: chunk, logits }], stop)?);
+            done += chunk.len();
+            progress(done);
+        }
+        Ok(out)
+    }
+}

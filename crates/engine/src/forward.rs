@@ -1,0 +1,199 @@
+//! The forward pass: the one place that knows the order of operations (`spec/model.md` §4 to §11).
+
+use crate::backend::{Backend, CompressedStream, Step};
+use crate::config::{Config, LayerKind, STREAMS};
+use crate::error::Result;
+use crate::rope::Rope;
+use crate::weights::{Attention, Ffn, Layer, Weights};
+
+/// Rotary tables of the two families of layers.
+pub(crate) struct Ropes {
+    sliding: Rope,
+    compressed: Rope,
+}
+
+impl Ropes {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { sliding: Rope::new(config, LayerKind::Sliding), compressed: Rope::new(config, LayerKind::Csa) }
+    }
+
+    fn of(&self, kind: LayerKind) -> &Rope {
+        match kind {
+            LayerKind::Sliding => &self.sliding,
+            LayerKind::Csa | LayerKind::Hca => &self.compressed,
+        }
+    }
+}
+
+/// Buffers of a step, allocated once for the largest one. Names are the spec's.
+pub(crate) struct Workspace<B: Backend> {
+    /// Rows whose logits are computed at once.
+    heads: usize,
+    x: B::Buffer,
+    mix: B::Buffer,
+    h: B::Buffer,
+    y: B::Buffer,
+    qr: B::Buffer,
+    q: B::Buffer,
+    kv: B::Buffer,
+    low: B::Buffer,
+    /// Compressor projections, one set a distinct width.
+    comp: [(B::Buffer, B::Buffer); 2],
+    index: (B::Buffer, B::Buffer),
+    iq: B::Buffer,
+    iw: B::Buffer,
+    z: B::Buffer,
+    e: B::Buffer,
+    logits: B::Buffer,
+    routes: B::Routes,
+    selection: B::Selection,
+}
+
+impl<B: Backend> Workspace<B> {
+    /// Buffers for `rows` rows, `the logits of which come `heads` at a time.
+    pub(crate) fn new(backend: &B, c: &Config, rows: usize, heads: usize) -> Result<Self> {
+        let buffer = |width: usize| backend.buffer(rows, width);
+        let pair = |width: usize| Ok::<_, crate::Error>((buffer(width)?, buffer(width)?));
+        Ok(Self {
+            heads,
+            x: buffer(c.stream_width())?,
+            mix: buffer(STREAMS + STREAMS * STREAMS)?,
+            h: buffer(c.embd)?,
+            y: buffer(c.embd)?,
+            qr: buffer(c.q_rank)?,
+            q: buffer(c.heads * c.head_dim)?,
+            kv: buffer(c.head_dim)?,
+            low: buffer(c.groups * c.o_rank)?,
+            comp: [pair(2 * c.head_dim)?, pair(c.head_dim)?],
+            index: pair(2 * c.index_dim)?,
+            iq: buffer(c.index_heads * c.index_dim)?,
+            iw: buffer(c.index_heads)?,
+            z: buffer(c.experts)?,
+            e: backend.buffer(heads, c.embd)?,
+            logits: backend.buffer(heads, c.vocab)?,
+            routes: B::Routes::default(),
+            selection: B::Selection::default(),
+        })
+    }
+}
+
+/// Everything that a pass reads besides its buffers.
+pub(crate) struct Pass<'a, B: Backend> {
+    pub(crate) backend: &'a B,
+    pub(crate) weights: &'a Weights<B>,
+    pub(crate) ropes: &'a Ropes,
+    pub(crate) step: Step<'a>,
+}
+
+impl<B: Backend> Pass<'_, B> {
+    /// Runs all layers over the step's rows and returns the logits of rows `wanted`, one after the other.
+    ///
+    /// Between layers `stop` may end the pass; the caches are then unusable.
+    pub(crate) fn run(
+        &self,
+        ws: &mut Workspace<B>,
+        caches: &mut [&mut B::Cache],
+        wanted: &[usize],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<f32>> {
+        self.backend.embed(&self.step, &self.weights.embd, &mut ws.x)?;
+        for (il, layer) in self.weights.layers.iter().enumerate() {
+            if stop() {
+                return Err(crate::Error::Interrupted);
+            }
+            self.layer(il, layer, ws, caches)?;
+        }
+        self.logits(ws, wanted)
+    }
+
+    /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part.
+    fn layer(&self, il: usize, layer: &Layer<B>, ws: &mut Workspace<B>, caches: &mut [&mut B::Cache]) -> Result<()> {
+        let (b, step) = (self.backend, &self.step);
+        b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
+        self.attention(il, layer.kind, &layer.attn, ws, caches)?;
+        b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x)?;
+        b.hc_collapse(step, &layer.hc_ffn, &layer.ffn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
+        self.ffn(il, &layer.ffn, ws)?;
+        b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x)
+    }
+
+    /// §5 to §9: `y = attn(h)`.
+    fn attention(
+        &self,
+        il: usize,
+        kind: LayerKind,
+        w: &Attention<B>,
+        ws: &mut Workspace<B>,
+        caches: &mut [&mut B::Cache],
+    ) -> Result<()> {
+        let (b, step, rows) = (self.backend, &self.step, self.step.rows());
+        let rope = self.ropes.of(kind);
+        let (comp_k, comp_g) = &mut ws.comp[usize::from(kind == LayerKind::Hca)];
+        let (index_k, index_g) = &mut ws.index;
+
+        // Everything that is projected from h, together.
+        let mut from_h = vec![(&w.q_a, &mut ws.qr), (&w.kv, &mut ws.kv)];
+        if let Some(c) = &w.compressor {
+            from_h.extend([(&c.kv, &mut *comp_k), (&c.gate, &mut *comp_g)]);
+        }
+        let select = w.indexer.as_ref().filter(|_| self.sees_more_than_top_k());
+        if let Some(i) = &w.indexer {
+            from_h.extend([(&i.compressor.kv, &mut *index_k), (&i.compressor.gate, &mut *index_g)]);
+        }
+        if let Some(i) = select {
+            from_h.push((&i.weight, &mut ws.iw));
+        }
+        b.project(rows, &ws.h, &mut from_h)?;
+
+        b.rms_norm(step, &w.q_a_norm, &mut ws.qr)?;
+        let mut from_qr = vec![(&w.q_b, &mut ws.q)];
+        if let Some(i) = select {
+            from_qr.push((&i.q_b, &mut ws.iq));
+        }
+        b.project(rows, &ws.qr, &mut from_qr)?;
+        b.query_heads(step, rope, &mut ws.q)?;
+        b.latent(step, rope, &w.kv_norm, &mut ws.kv)?;
+
+        if let Some(c) = &w.compressor {
+            b.compress(step, il, CompressedStream::Attention, c, rope, comp_k, comp_g, caches)?;
+        }
+        if let Some(i) = &w.indexer {
+            b.compress(step, il, CompressedStream::Index, &i.compressor, rope, index_k, index_g, caches)?;
+        }
+        if select.is_some() {
+            b.index_query(step, rope, &mut ws.iq)?;
+            b.index_select(step, il, &ws.iq, &ws.iw, caches, &mut ws.selection)?;
+        }
+        let selection = select.is_some().then_some(&ws.selection);
+        b.attend(step, il, w, rope, &mut ws.q, &ws.kv, selection, caches)?;
+
+        b.project_grouped(rows, step.config.groups, &w.out_a, &ws.q, &mut ws.low)?;
+        b.project(rows, &ws.low, &mut [(&w.out_b, &mut ws.y)])
+    }
+
+    /// Whether some row sees more ratio-4 rows than the indexer keeps; otherwise all are attended (§8).
+    fn sees_more_than_top_k(&self) -> bool {
+        let last = self.step.positions.iter().max().copied().unwrap_or(0);
+        (last + 1) / 4 > self.step.config.top_k
+    }
+
+    /// §10: `y = ffn(h)`.
+    fn ffn(&self, il: usize, w: &Ffn<B>, ws: &mut Workspace<B>) -> Result<()> {
+        let (b, step) = (self.backend, &self.step);
+        b.project(step.rows(), &ws.h, &mut [(&w.router, &mut ws.z)])?;
+        b.route(step, &w.routing, &ws.z, &mut ws.routes)?;
+        b.experts(step, &w.experts, step.config.swiglu_clamp[il], &ws.h, &ws.routes, &mut ws.y)
+    }
+
+    /// §11, for the rows that want logits.
+    fn logits(&self, ws: &mut Workspace<B>, wanted: &[usize]) -> Result<Vec<f32>> {
+        let (b, w) = (self.backend, self.weights);
+        let mut logits = Vec::with_capacity(wanted.len() * self.step.config.vocab);
+        for rows in wanted.chunks(ws.heads) {
+            b.head(&self.step, rows, &w.hc_head, &w.norm, &ws.x, &mut ws.e)?;
+            b.project(rows.len(), &ws.e, &mut [(&w.output, &mut ws.logits)])?;
+            logits.extend(b.read(&ws.logits, rows.len())?);
+        }
+        Ok(logits)
+    }
+}

@@ -1,0 +1,33 @@
+//! The engine: a DeepSeek V4 model from a GGUF file, its exact logits, sequences and sampling.
+//!
+//! Data's way: tokens → [`Engine::step`] → forward pass over a [`backend::Backend`] → logits → [`sampler`].
+//! The engine knows no text, no chat and no HTTP.
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.rs` | hyper-parameters from metadata |
+//! | `weights.rs` | tensors bound to their places |
+//! | `backend.rs` | the operations that a device provides |
+//! | `forward.rs` | the one forward pass |
+//! | `engine.rs` | sequences, steps, chunked prefill |
+//! | `kv/` | pages, frontier, rounding |
+//! | `cpu/` | the CPU backend |
+//! | `rope.rs` | rotary embedding |
+//! | `sampler.rs` | from logits to a token |
+
+pub mod backend;
+pub mod config;
+pub mod cpu;
+mod engine;
+mod error;
+mod forward;
+pub mod kv;
+pub mod rope;
+pub mod weights;
+
+pub use config::{Config, LayerKind};
+pub use engine::{Engine, EngineOptions, Logits, Rows, Sequence};
+pub use error::{Error, Result};
+
+/// Index into the vocabulary.
+pub type TokenId = u32;

@@ -1,0 +1,235 @@
+//! Products with f32 activations: F32, F16 and BF16 weights, and quantised weights that were dequantised.
+//!
+//! A tile of [`ROWS`] weight rows times [`TOKENS`] tokens keeps its sums in registers, so that each
+//! loaded vector is used several times.
+
+use super::out::Out;
+use super::simd::Simd;
+
+/// Weight rows of a tile.
+pub(super) const ROWS: usize = 4;
+/// Tokens of a tile: 4 × 3 accumulators leave room for operands in 16 registers.
+const TOKENS: usize = 3;
+/// Rows of output (heads) of a weighted-sum tile.
+const HEADS: usize = 4;
+
+/// How eight neighbouring weights are read.
+pub(super) trait Element<S: Simd>: Copy {
+    /// Eight values, widened.
+    unsafe fn load8(p: *const Self) -> S::Floats;
+    /// One value, widened.
+    unsafe fn load1(p: *const Self) -> f32;
+}
+
+/// Bits of an IEEE half.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct F16(u16);
+
+/// Bits of a bfloat16.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Bf16(u16);
+
+impl<S: Simd> Element<S> for f32 {
+    #[inline(always)]
+    unsafe fn load8(p: *const f32) -> S::Floats {
+        // SAFETY: the caller's promises are those of the trait.
+        unsafe { S::load_f32(p) }
+    }
+    #[inline(always)]
+    unsafe fn load1(p: *const f32) -> f32 {
+        // SAFETY: readable by the caller's promise.
+        unsafe { p.read_unaligned() }
+    }
+}
+
+impl<S: Simd> Element<S> for F16 {
+    #[inline(always)]
+    unsafe fn load8(p: *const F16) -> S::Floats {
+        // SAFETY: the caller's promises are those of the trait.
+        unsafe { S::load_f16(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn load1(p: *const F16) -> f32 {
+        // SAFETY: readable by the caller's promise.
+        half::f16::from_bits(unsafe { p.cast::<u16>().read_unaligned() }).to_f32()
+    }
+}
+
+impl<S: Simd> Element<S> for Bf16 {
+    #[inline(always)]
+    unsafe fn load8(p: *const Bf16) -> S::Floats {
+        // SAFETY: the caller's promises are those of the trait.
+        unsafe { S::load_bf16(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn load1(p: *const Bf16) -> f32 {
+        // SAFETY: readable by the caller's promise.
+        f32::from_bits(u32::from(unsafe { p.cast::<u16>().read_unaligned() }) << 16)
+    }
+}
+
+/// `out[j][i] = Σ_k w[i][k]·x[j][k]` for `R` rows and `T` tokens.
+///
+/// # Safety
+/// Every pointer is readable for `k` elements; the features of `S` are enabled.
+#[inline(always)]
+unsafe fn tile<S: Simd, E: Element<S>, const R: usize, const T: usize>(
+    w: [*const E; R],
+    x: [*const f32; T],
+    k: usize,
+) -> [[f32; R]; T] {
+    // SAFETY: indices stay below k.
+    unsafe {
+        let mut acc = [[S::splat_f32(0.0); R]; T];
+        let whole = k / 8 * 8;
+        let mut at = 0;
+        while at < whole {
+            let wv: [S::Floats; R] = std::array::from_fn(|i| E::load8(w[i].add(at)));
+            for j in 0..T {
+                let xv = S::load_f32(x[j].add(at));
+                for i in 0..R {
+                    acc[j][i] = S::fma(wv[i], xv, acc[j][i]);
+                }
+            }
+            at += 8;
+        }
+        let mut out = [[0.0; R]; T];
+        for j in 0..T {
+            for i in 0..R {
+                let mut s = S::sum(acc[j][i]);
+                for k in whole..k {
+                    s += E::load1(w[i].add(k)) * *x[j].add(k);
+                }
+                out[j][i] = s;
+            }
+        }
+        out
+    }
+}
+
+/// All tokens against `R` consecutive rows starting at `w`, results to rows `row..row + R` of `out`.
+///
+/// # Safety
+/// `w` holds `R` rows of `k` elements; each of `x` holds `k` floats; the caller owns those rows of `out`; features of `S` on.
+#[inline(always)]
+unsafe fn strip<S: Simd, E: Element<S>, const R: usize>(
+    w: *const E,
+    k: usize,
+    x: impl Fn(usize) -> *const f32,
+    tokens: usize,
+    out: Out<'_>,
+    row: usize,
+) {
+    // SAFETY: forwarded promises.
+    unsafe {
+        let rows: [*const E; R] = std::array::from_fn(|i| w.add(i * k));
+        let mut t = 0;
+        while t < tokens {
+            let n = (tokens - t).min(TOKENS);
+            match n {
+                1 => write(tile::<S, E, R, 1>(rows, [x(t)], k), out, t, row),
+                2 => write(tile::<S, E, R, 2>(rows, [x(t), x(t + 1)], k), out, t, row),
+                _ => write(tile::<S, E, R, TOKENS>(rows, [x(t), x(t + 1), x(t + 2)], k), out, t, row),
+            }
+            t += n;
+        }
+    }
+}
+
+/// # Safety
+/// The caller owns rows `row..row + R` of `out`.
+#[inline(always)]
+unsafe fn write<const R: usize, const T: usize>(values: [[f32; R]; T], out: Out<'_>, token: usize, row: usize) {
+    for (j, column) in values.iter().enumerate() {
+        // SAFETY: the caller owns these rows.
+        unsafe { out.slice(token + j, row..row + R) }.copy_from_slice(column);
+    }
+}
+
+/// Rows `0..rows` of `w` (each `k` elements) times all tokens, to rows `first..first + rows` of `out`.
+///
+/// # Safety
+/// As for [`strip`].
+#[inline(always)]
+pub(super) unsafe fn product<S: Simd, E: Element<S>>(
+    w: *const E,
+    rows: usize,
+    k: usize,
+    x: impl Fn(usize) -> *const f32 + Copy,
+    tokens: usize,
+    out: Out<'_>,
+    first: usize,
+) {
+    // SAFETY: forwarded promises.
+    unsafe {
+        let mut r = 0;
+        while r + ROWS <= rows {
+            strip::<S, E, ROWS>(w.add(r * k), k, x, tokens, out, first + r);
+            r += ROWS;
+        }
+        while r < rows {
+            strip::<S, E, 1>(w.add(r * k), k, x, tokens, out, first + r);
+            r += 1;
+        }
+    }
+}
+
+/// `out[h][d] += Σ_j p[h][j]·rows[j][d]`: `heads × d` outputs, `p` with stride `n`.
+///
+/// # Safety
+/// `p` holds `heads·n` floats, each of `rows` `d` floats, `out` `heads·d` floats; features of `S` on.
+#[inline(always)]
+pub(super) unsafe fn weighted_sum<S: Simd>(p: *const f32, heads: usize, rows: &[*const f32], d: usize, out: *mut f32) {
+    // SAFETY: forwarded promises; indices stay inside the stated shapes.
+    unsafe {
+        let mut h = 0;
+        while h < heads {
+            let n = (heads - h).min(HEADS);
+            let (p, out) = (p.add(h * rows.len()), out.add(h * d));
+            match n {
+                HEADS => weighted_strip::<S, HEADS>(p, rows, d, out),
+                3 => weighted_strip::<S, 3>(p, rows, d, out),
+                2 => weighted_strip::<S, 2>(p, rows, d, out),
+                _ => weighted_strip::<S, 1>(p, rows, d, out),
+            }
+            h += n;
+        }
+    }
+}
+
+/// # Safety
+/// As for [`weighted_sum`] with `H` heads.
+#[inline(always)]
+unsafe fn weighted_strip<S: Simd, const H: usize>(p: *const f32, rows: &[*const f32], d: usize, out: *mut f32) {
+    // SAFETY: indices stay inside the stated shapes.
+    unsafe {
+        let n = rows.len();
+        let mut at = 0;
+        while at + 16 <= d {
+            let mut acc: [[S::Floats; 2]; H] =
+                std::array::from_fn(|h| [S::load_f32(out.add(h * d + at)), S::load_f32(out.add(h * d + at + 8))]);
+            for (j, row) in rows.iter().enumerate() {
+                let v = [S::load_f32(row.add(at)), S::load_f32(row.add(at + 8))];
+                for h in 0..H {
+                    let w = S::splat_f32(*p.add(h * n + j));
+                    acc[h] = [S::fma(w, v[0], acc[h][0]), S::fma(w, v[1], acc[h][1])];
+                }
+            }
+            for h in 0..H {
+                S::store_f32(out.add(h * d + at), acc[h][0]);
+                S::store_f32(out.add(h * d + at + 8), acc[h][1]);
+            }
+            at += 16;
+        }
+        for at in at..d {
+            for h in 0..H {
+                let o = out.add(h * d + at);
+                for (j, row) in rows.iter().enumerate() {
+                    *o += *p.add(h * n + j) * *row.add(at);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Choice of the instruction set at run time, and the entry points.
+
+use super::activations::ActivationKind;
+use super::out::Out;
+use super::scalar::Scalar;
+use super::simd::Simd;
+use super::{Activations, Matrix, dense, kquants, q8_0};
+use crate::Format;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// An instruction set that kernels exist for. Values other than `Scalar` exist only where the machine has
+/// the features: [`Isa::available`] is the one place that makes them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Isa {
+    /// Plain Rust, everywhere.
+    pub const SCALAR: Isa = Isa(Kind::Scalar);
+
+    /// What this machine can run, slowest first.
+    pub fn available() -> Vec<Isa> {
+        #[allow(unused_mut)]
+        let mut all = vec![Isa::SCALAR];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            all.push(Isa(Kind::Avx2));
+        }
+        all
+    }
+
+    /// The fastest available.
+    pub fn best() -> Isa {
+        Self::available().pop().unwrap_or(Isa::SCALAR)
+    }
+
+    /// Name for people.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+        }
+    }
+
+    /// Runs plain Rust code compiled for this instruction set, so that the compiler may vectorise it.
+    pub fn with<T: Task>(self, task: T) -> T::Output {
+        match self.0 {
+            Kind::Scalar => task.run(),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` saw the features.
+            Kind::Avx2 => unsafe { x86::with_avx2(task) },
+        }
+    }
+}
+
+/// Plain Rust code for [`Isa::with`]. Mark `run` `#[inline(always)]`, or it is compiled without the features.
+pub trait Task {
+    /// What `run` returns.
+    type Output;
+    /// The work.
+    fn run(self) -> Self::Output;
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::super::avx2::Avx2;
+    use super::{Job, Sum, Task};
+
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+    pub(super) unsafe fn with_avx2<T: Task>(task: T) -> T::Output {
+        task.run()
+    }
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+    pub(super) unsafe fn matmul_avx2(job: Job<'_, '_>) {
+        // SAFETY: features are on; the rest is the caller's promise.
+        unsafe { super::matmul::<Avx2>(job) }
+    }
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+    pub(super) unsafe fn sum_avx2(job: Sum<'_>) {
+        // SAFETY: features are on; shapes were checked.
+        unsafe { super::sum::<Avx2>(job) }
+    }
+}
+
+/// The entry points, bound to one instruction set.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    isa: Isa,
+}
+
+/// One product, shapes checked.
+struct Job<'a, 'o> {
+    w: Matrix<'a>,
+    rows: Range<usize>,
+    x: Input<'a>,
+    tokens: &'a [u32],
+    out: Out<'o>,
+}
+
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    /// Rows of `w.cols` floats.
+    Float(&'a [f32]),
+    Rounded(&'a Activations),
+}
+
+struct Sum<'a> {
+    p: &'a [f32],
+    rows: &'a [&'a [f32]],
+    d: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernels {
+    /// Kernels for `isa`.
+    pub fn new(isa: Isa) -> Self {
+        Self { isa }
+    }
+
+    /// The instruction set.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// `out[i][r] = Σ_k w[r][k] · x[tokens[i]][k]` for rows `rows`, with rounded activations.
+    ///
+    /// # Safety
+    /// No other thread touches columns `rows` of `out` meanwhile.
+    ///
+    /// # Panics
+    /// When shapes or token numbers do not fit, or `x` is not of the kind that [`ActivationKind::in_front_of`] names.
+    pub unsafe fn matmul(self, w: Matrix<'_>, rows: Range<usize>, x: &Activations, tokens: &[u32], out: Out<'_>) {
+        assert_eq!(w.cols, x.cols, "matrix columns against activation columns");
+        assert!(
+            Some(x.kind) == ActivationKind::in_front_of(w.format),
+            "{:?} activations, {} weights",
+            x.kind,
+            w.format.name()
+        );
+        // SAFETY: exclusivity is the caller's promise.
+        unsafe { self.run(Job { w, rows, x: Input::Rounded(x), tokens, out }, x.rows) }
+    }
+
+    /// The same with f32 activations, rows of `w.cols` values in `x`: weights of any format count exactly.
+    ///
+    /// # Safety
+    /// As for [`Kernels::matmul`].
+    ///
+    /// # Panics
+    /// When shapes or token numbers do not fit.
+    pub unsafe fn matmul_f32(self, w: Matrix<'_>, rows: Range<usize>, x: &[f32], tokens: &[u32], out: Out<'_>) {
+        // SAFETY: exclusivity is the caller's promise.
+        unsafe { self.run(Job { w, rows, x: Input::Float(x), tokens, out }, x.len() / w.cols.max(1)) }
+    }
+
+    /// # Safety
+    /// As for [`Kernels::matmul`]; a rounded input fits the matrix.
+    unsafe fn run(self, job: Job<'_, '_>, batch: usize) {
+        let Job { w, rows, tokens, out, .. } = &job;
+        assert!(rows.start <= rows.end && rows.end <= w.rows && rows.end <= out.stride(), "rows outside the matrix");
+        assert!(
+            tokens.iter().all(|t| (*t as usize) < batch) && tokens.len() <= out.tokens(),
+            "token outside the batch"
+        );
+        if rows.is_empty() || tokens.is_empty() {
+            return;
+        }
+        match self.isa.0 {
+            // SAFETY: no features needed; shapes checked above, exclusivity promised.
+            Kind::Scalar => unsafe { matmul::<Scalar>(job) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw the features.
+            Kind::Avx2 => unsafe { x86::matmul_avx2(job) },
+        }
+    }
+
+    /// `out[t][r] = Σ_k rows[r][k] · x[t][k]` for contiguous f32 `rows` and `x`, both of width `d`; `out` has one value a row.
+    ///
+    /// # Panics
+    /// When shapes do not fit.
+    pub fn inner_products(self, rows: &[f32], x: &[f32], d: usize, out: &mut [f32]) {
+        let n = rows.len() / d.max(1);
+        let tokens: Vec<u32> = (0..(x.len() / d.max(1)) as u32).collect();
+        assert!(out.len() == n * tokens.len(), "one output a row and token");
+        if out.is_empty() {
+            return;
+        }
+        // SAFETY: any bit pattern of a float is plain bytes; the length is that of the slice.
+        let data = unsafe { std::slice::from_raw_parts(rows.as_ptr().cast::<u8>(), size_of_val(rows)) };
+        let w = Matrix { format: Format::F32, rows: n, cols: d, data: &data[..n * d * 4] };
+        // SAFETY: `out` is borrowed uniquely.
+        unsafe { self.matmul_f32(w, 0..n, x, &tokens, Out::new(out, n)) }
+    }
+
+    /// `out[h][d] += Σ_j p[h][j] · rows[j][d]`: attention's second product. `out` has `d` values a head.
+    ///
+    /// # Panics
+    /// When shapes do not fit.
+    pub fn weighted_sum(self, p: &[f32], rows: &[&[f32]], d: usize, out: &mut [f32]) {
+        assert!(
+            d > 0 && out.len().is_multiple_of(d) && p.len() == out.len() / d * rows.len(),
+            "weights against outputs"
+        );
+        assert!(rows.iter().all(|r| r.len() >= d), "row shorter than its width");
+        let job = Sum { p, rows, d, out };
+        match self.isa.0 {
+            // SAFETY: no features needed; shapes checked above.
+            Kind::Scalar => unsafe { sum::<Scalar>(job) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw the features.
+            Kind::Avx2 => unsafe { x86::sum_avx2(job) },
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Kernels::matmul`], with shapes checked; features of `S` on.
+#[inline(always)]
+unsafe fn matmul<S: Simd>(job: Job<'_, '_>) {
+    let Job { w, rows, x, tokens, out } = job;
+    // SAFETY: forwarded promises.
+    unsafe {
+        match x {
+            Input::Float(x) => float::<S>(w, rows, x, tokens, out),
+            Input::Rounded(x) => match w.format {
+                Format::Q8_0 => q8_0::product::<S>(w, rows, x, tokens, out),
+                Format::Q2K => kquants::product::<S, kquants::Q2K>(w, rows, x, tokens, out),
+                Format::Q4K => kquants::product::<S, kquants::Q4K>(w, rows, x, tokens, out),
+                Format::Q5K => kquants::product::<S, kquants::Q5K>(w, rows, x, tokens, out),
+                Format::Q6K => kquants::product::<S, kquants::Q6K>(w, rows, x, tokens, out),
+                Format::Iq2Xxs => kquants::product::<S, kquants::Iq2Xxs>(w, rows, x, tokens, out),
+                Format::F32 | Format::F16 | Format::Bf16 => unreachable!("checked by `in_front_of`"),
+            },
+        }
+    }
+}
+
+/// # Safety
+/// As for [`matmul`].
+#[inline(always)]
+unsafe fn float<S: Simd>(w: Matrix<'_>, rows: Range<usize>, x: &[f32], tokens: &[u32], out: Out<'_>) {
+    let token = |t: usize| x[tokens[t] as usize * w.cols..].as_ptr();
+    let (n, first, count) = (rows.len(), rows.start, tokens.len());
+    // SAFETY: forwarded promises; a row of an element format holds `cols` elements.
+    unsafe {
+        let base = w.data.as_ptr().add(first * w.row_bytes());
+        match w.format {
+            Format::F32 => dense::product::<S, f32>(base.cast(), n, w.cols, token, count, out, first),
+            Format::F16 => dense::product::<S, dense::F16>(base.cast(), n, w.cols, token, count, out, first),
+            Format::Bf16 => dense::product::<S, dense::Bf16>(base.cast(), n, w.cols, token, count, out, first),
+            _ => dequantised::<S>(w, rows, token, count, out),
+        }
+    }
+}
+
+/// A few rows at a time are dequantised to f32, then multiplied.
+///
+/// # Safety
+/// As for [`matmul`].
+#[inline(always)]
+unsafe fn dequantised<S: Simd>(
+    w: Matrix<'_>,
+    rows: Range<usize>,
+    token: impl Fn(usize) -> *const f32 + Copy,
+    tokens: usize,
+    out: Out<'_>,
+) {
+    thread_local!(static ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    ROWS.with_borrow_mut(|buffer| {
+        buffer.resize(dense::ROWS * w.cols, 0.0);
+        let mut first = rows.start;
+        while first < rows.end {
+            let n = (rows.end - first).min(dense::ROWS);
+            let bytes = &w.data[first * w.row_bytes()..(first + n) * w.row_bytes()];
+            let whole = crate::dequantize(w.format, bytes, &mut buffer[..n * w.cols]);
+            assert!(whole.is_ok(), "a matrix holds whole blocks");
+            // SAFETY: the buffer holds n rows; the rest is forwarded.
+            unsafe { dense::product::<S, f32>(buffer.as_ptr(), n, w.cols, token, tokens, out, first) };
+            first += n;
+        }
+    });
+}
+
+/// # Safety
+/// Shapes checked; features of `S` on.
+#[inline(always)]
+unsafe fn sum<S: Simd>(job: Sum<'_>) {
+    let rows: Vec<*const f32> = job.rows.iter().map(|r| r.as_ptr()).collect();
+    // SAFETY: shapes were checked by the caller.
+    unsafe { dense::weighted_sum::<S>(job.p.as_ptr(), job.out.len() / job.d, &rows, job.d, job.out.as_mut_ptr()) };
+}

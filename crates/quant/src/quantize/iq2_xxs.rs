@@ -1,0 +1,283 @@
+//! IQ2_XXS: signs, lattice points and scales per 32 weights (spec/quants.md §5).
+
+use super::fit::{self, Metric, Projection};
+use super::{Overflow, finite, weights};
+use crate::iq2_grid::WORDS;
+use crate::layout::{Iq2Xxs, QK};
+use half::f16;
+use std::sync::LazyLock;
+
+/// Weights that share a scale.
+const GROUP: usize = 32;
+/// Groups in a block.
+const GROUPS: usize = QK / GROUP;
+/// Weights that share a lattice point.
+const TUPLE: usize = 8;
+/// Tuples in a group.
+const TUPLES: usize = GROUP / TUPLE;
+/// The lattice points of a group.
+type Points = [u8; TUPLES];
+/// Levels 1, 3, 5 per element; times `d·(2c+1)` they approximate 8, 25, 43 eighths.
+const LEVELS: [f32; 3] = [1.0, 3.0, 5.0];
+/// Vectors of eight levels, of which the lattice has 256.
+const CODE_WORDS: usize = 3usize.pow(TUPLE as u32);
+/// Groups whose largest magnitude is below this are stored as zero scale.
+const NEGLIGIBLE: f32 = 1e-15;
+
+pub(super) fn iq2_xxs(
+    x: &[f32; QK],
+    importance: Option<&[f32; QK]>,
+    block: &mut [u8; Iq2Xxs::BYTES],
+) -> Result<(), Overflow> {
+    let w = match importance {
+        Some(q) => weights::from_importance(x, q, weights::mean_square(x)),
+        None => weights::normalised(&x.map(|x| x * x)),
+    };
+    let root_w = w.map(f32::sqrt);
+    let mut fields = Iq2Xxs { d: f16::ZERO, scales: [0; GROUPS], points: [0; QK / TUPLE], signs: [0; QK / TUPLE] };
+    let magnitudes = split_signs(x, &w, &mut fields.signs);
+    let groups: [Group<'_>; GROUPS] = std::array::from_fn(|g| Group {
+        x: &magnitudes.as_chunks().0[g],
+        w: &w.as_chunks().0[g],
+        root_w: &root_w.as_chunks().0[g],
+    });
+    let scales = groups.each_ref().map(Group::fit_scale);
+    let d = scales.iter().copied().fold(0.0, f32::max) / 31.0;
+    fields.d = finite(f16::from_f32(d))?;
+    if fields.d > f16::ZERO {
+        let points = fields.points.as_chunks_mut().0.iter_mut();
+        let targets = points.zip(&mut fields.scales);
+        for ((group, scale), (points, code)) in groups.iter().zip(scales).zip(targets) {
+            let nearest = fit::round_code(0.5 * (scale / d - 1.0), 15.0);
+            (*code, *points) = group.store(fields.d.to_f32(), nearest);
+        }
+    }
+    fields.pack(block);
+    Ok(())
+}
+
+/// Magnitudes of x, with the sign indices stored in `signs`.
+///
+/// A tuple can only have an even number of minus signs. Where x has an odd number, the element
+/// that matters least gets the wrong sign, and its magnitude is negative here.
+fn split_signs(x: &[f32; QK], w: &[f32; QK], signs: &mut [u8; QK / TUPLE]) -> [f32; QK] {
+    let mut magnitudes = x.map(f32::abs);
+    let tuples = magnitudes.as_chunks_mut::<TUPLE>().0.iter_mut();
+    let sources = x.as_chunks::<TUPLE>().0.iter().zip(w.as_chunks::<TUPLE>().0);
+    for ((magnitudes, (x, w)), index) in tuples.zip(sources).zip(signs) {
+        let mut mask = 0u8;
+        let mut least = 0;
+        for j in 0..TUPLE {
+            mask |= u8::from(x[j] < 0.0) << j;
+            if w[j] * x[j] * x[j] < w[least] * x[least] * x[least] {
+                least = j;
+            }
+        }
+        if mask.count_ones() % 2 == 1 {
+            mask ^= 1 << least;
+            magnitudes[least] = -magnitudes[least];
+        }
+        *index = mask & 0x7f;
+    }
+    magnitudes
+}
+
+/// The weights under one scale.
+struct Group<'a> {
+    /// Magnitudes from [`split_signs`].
+    x: &'a [f32; GROUP],
+    /// Error weights.
+    w: &'a [f32; GROUP],
+    /// Their square roots.
+    root_w: &'a [f32; GROUP],
+}
+
+impl Group<'_> {
+    /// The scale with `x ≈ scale·level` that leaves the least weighted squared error among a few
+    /// candidates; 0 when there is nothing to store.
+    fn fit_scale(&self) -> f32 {
+        if self.x.iter().all(|x| x.abs() < NEGLIGIBLE) {
+            return 0.0;
+        }
+        // Four equal steps give a first idea of how far the levels must reach.
+        let (step, _) = fit::positive(self.x, self.w, 4.0);
+        let reach = 3.0 * step;
+        let mut best = Projection::NONE;
+        for t in -6i8..=6 {
+            let inverse = (5.0 + 0.1 * f32::from(t)) / reach;
+            let levels = levels(&self.nearest_points(inverse));
+            let projection = Projection::of(self.x, self.w, &levels);
+            if projection.xl > 0.0 && projection.gain() > best.gain() {
+                best = projection;
+            }
+        }
+        best.scale()
+    }
+
+    /// The best scale code for block scale `d` among `nearest` and its neighbours, with its points.
+    fn store(&self, d: f32, nearest: f32) -> (u8, Points) {
+        let mut best = (f32::INFINITY, 0, [0; TUPLES]);
+        for code in fit::around(nearest, 0.0, 15.0) {
+            let scale = d * (2.0 * code + 1.0);
+            let points = self.nearest_points(1.0 / scale);
+            let levels = levels(&points);
+            let error = Metric::Squared.sum(self.w, |i| scale * levels[i] - self.x[i]);
+            if error < best.0 {
+                best = (error, code as u8, points);
+            }
+        }
+        (best.1, best.2)
+    }
+
+    /// A lattice point for each tuple of `x·inverse`.
+    fn nearest_points(&self, inverse: f32) -> Points {
+        std::array::from_fn(|t| {
+            let scaled = self.x.as_chunks::<TUPLE>().0[t].map(|x| x * inverse);
+            match NEIGHBOURS.of(code_word(&scaled)) {
+                [only] => *only,
+                near => least_error(near, &scaled, &self.root_w.as_chunks().0[t]),
+            }
+        })
+    }
+}
+
+/// The levels of the points of a group.
+fn levels(points: &Points) -> [f32; GROUP] {
+    let mut levels = [0.0; GROUP];
+    for (levels, &point) in levels.as_chunks_mut().0.iter_mut().zip(points) {
+        *levels = LATTICE[usize::from(point)];
+    }
+    levels
+}
+
+/// The point of `near` with the least squared error against `scaled`.
+///
+/// Errors count by the root of their weight: with the full weight, one important element would
+/// decide alone and the other seven would be stored as whatever comes with it.
+fn least_error(near: &[u8], scaled: &[f32; TUPLE], root_w: &[f32; TUPLE]) -> u8 {
+    let mut best = (f32::INFINITY, 0);
+    for &n in near {
+        let levels = &LATTICE[usize::from(n)];
+        let error = Metric::Squared.sum(root_w, |j| levels[j] - scaled[j]);
+        if error < best.0 {
+            best = (error, n);
+        }
+    }
+    best.1
+}
+
+/// Number, in base 3, of the code vector nearest to `scaled`.
+fn code_word(scaled: &[f32; TUPLE]) -> usize {
+    let mut word = 0;
+    for x in scaled.iter().rev() {
+        word = 3 * word + fit::round_code(0.5 * (x - 1.0), 2.0) as usize;
+    }
+    word
+}
+
+/// The lattice points as levels.
+static LATTICE: LazyLock<[[f32; TUPLE]; 256]> =
+    LazyLock::new(|| WORDS.map(|word| std::array::from_fn(|j| LEVELS[usize::from((word >> (2 * j)) & 3)])));
+
+static NEIGHBOURS: LazyLock<Neighbours> = LazyLock::new(Neighbours::new);
+
+/// For every code vector the lattice points worth trying: those in its two nearest distance
+/// shells, or only itself when it is in the lattice.
+struct Neighbours {
+    /// Code vector n has the points from `starts[n]` to `starts[n + 1]`.
+    starts: Vec<u32>,
+    points: Vec<u8>,
+}
+
+impl Neighbours {
+    fn new() -> Self {
+        let mut table = Self { starts: vec![0], points: Vec::new() };
+        for word in 0..CODE_WORDS {
+            let codes: [usize; TUPLE] = std::array::from_fn(|j| word / 3usize.pow(j as u32) % 3);
+            let distances: [u32; 256] = std::array::from_fn(|n| {
+                let levels = codes.iter().zip(&LATTICE[n]);
+                // Levels are small whole numbers.
+                levels.map(|(&c, l)| (LEVELS[c] - l).powi(2) as u32).sum()
+            });
+            let nearest = distances.iter().copied().min().unwrap_or(0);
+            let second = distances.iter().copied().filter(|&d| d > nearest).min();
+            let reach = if nearest == 0 { 0 } else { second.unwrap_or(nearest) };
+            let within = (0..=255).filter(|&n: &u8| distances[usize::from(n)] <= reach);
+            table.points.extend(within);
+            table.starts.push(table.points.len() as u32);
+        }
+        table
+    }
+
+    fn of(&self, code_word: usize) -> &[u8] {
+        &self.points[self.starts[code_word] as usize..self.starts[code_word + 1] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iq2_grid::sign_mask;
+
+    fn code_vector(word: usize) -> [f32; TUPLE] {
+        std::array::from_fn(|j| LEVELS[word / 3usize.pow(j as u32) % 3])
+    }
+
+    fn distance(word: usize, point: usize) -> u32 {
+        let difference = code_vector(word).into_iter().zip(LATTICE[point]).map(|(a, b)| (a - b) * (a - b));
+        difference.sum::<f32>() as u32
+    }
+
+    #[test]
+    fn lattice_points_are_their_own_only_neighbour() {
+        for point in 0..=255u8 {
+            let word = code_word(&LATTICE[usize::from(point)]);
+            assert_eq!(NEIGHBOURS.of(word), [point]);
+        }
+    }
+
+    #[test]
+    fn neighbours_are_the_two_nearest_shells() {
+        assert_eq!(NEIGHBOURS.starts.len(), CODE_WORDS + 1);
+        for word in (0..CODE_WORDS).step_by(13) {
+            let near = NEIGHBOURS.of(word);
+            let mut shells: Vec<u32> = (0..256).map(|point| distance(word, point)).collect();
+            shells.sort_unstable();
+            shells.dedup();
+            if shells[0] == 0 {
+                continue;
+            }
+            let expected: Vec<u8> =
+                (0..=255u8).filter(|&point| distance(word, usize::from(point)) <= shells[1]).collect();
+            assert_eq!(near, expected, "code vector {word}");
+        }
+    }
+
+    #[test]
+    fn code_words_round_to_the_nearest_level() {
+        for word in 0..CODE_WORDS {
+            assert_eq!(code_word(&code_vector(word).map(|x| x + 0.9)), word);
+            assert_eq!(code_word(&code_vector(word).map(|x| x - 0.9)), word);
+        }
+        assert_eq!(code_word(&[-10.0; 8]), 0);
+        assert_eq!(code_word(&[100.0; 8]), CODE_WORDS - 1);
+    }
+
+    #[test]
+    fn signs_survive_except_the_least_one_of_odd_tuples() {
+        let x: [f32; QK] = std::array::from_fn(|i| if i * i % 7 < 3 { -1.0 } else { 1.0 } * (1.0 + i as f32));
+        let mut signs = [0; QK / TUPLE];
+        let magnitudes = split_signs(&x, &[1.0; QK], &mut signs);
+        let mut odd = 0;
+        for (t, index) in signs.into_iter().enumerate() {
+            for j in 0..TUPLE {
+                let sign = if sign_mask(index) >> j & 1 == 1 { -1.0 } else { 1.0 };
+                assert_eq!(magnitudes[TUPLE * t + j] * sign, x[TUPLE * t + j]);
+                // Magnitudes grow with the index, so only the first of a tuple may be sacrificed.
+                assert!(magnitudes[TUPLE * t + j] > 0.0 || j == 0);
+            }
+            odd += usize::from(magnitudes[TUPLE * t] < 0.0);
+        }
+        assert!(odd > 0 && odd < signs.len());
+    }
+}
