@@ -1,13 +1,15 @@
 //! `ds4 debug`: numbers for other programs to check. Exact arithmetic unless `--fast`.
 
-use crate::args::{Debug, DebugGreedy, DebugLogits, DebugVector, KvMode, ModelArgs};
-use crate::model;
+use crate::args::{Debug, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode, ModelArgs};
+use crate::model::Model;
+use crate::output::{self, Bytes, print_json};
+use crate::tiny_model;
 use anyhow::{Context, Result, bail, ensure};
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::RowFormat;
+use ds4_engine::sampler::{argmax, log_sum_exp, top_logprobs};
 use ds4_engine::{Engine, EngineOptions, Logits, Rows, Sequence};
 use serde_json::json;
-use std::io::Write;
 use std::path::Path;
 
 /// Ids of `debug vector`'s samples: every so many-th.
@@ -20,6 +22,7 @@ pub fn run(command: Debug) -> Result<()> {
         Debug::Logits(args) => logits(&args),
         Debug::Greedy(args) => greedy(&args),
         Debug::Vector(args) => vector(&args),
+        Debug::TinyModel(args) => tiny_model(&args),
     }
 }
 
@@ -30,7 +33,7 @@ fn engine(model: &ModelArgs, kv: KvMode, fast: bool, tokens: usize, chunk: usize
     };
     let precision = if fast { Precision::Fast } else { Precision::Exact };
     let cpu = CpuOptions { precision, threads: model.threads, rows };
-    model::load(&model.model, cpu, EngineOptions { context: tokens, chunk })
+    Model::open(&model.model)?.into_engine(cpu, EngineOptions { context: tokens, chunk })
 }
 
 /// A list of numbers: JSON, or plain with spaces, newlines or commas.
@@ -42,13 +45,6 @@ fn numbers<T: std::str::FromStr>(path: &Path) -> Result<Vec<T>> {
     };
     let separators = [' ', '\n', '\r', '\t', ',', '[', ']'];
     text.split(separators).filter(|w| !w.is_empty()).map(parse).collect()
-}
-
-fn print(value: &serde_json::Value) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
-    writeln!(out)?;
-    Ok(())
 }
 
 /// Nothing interrupts a debug command but the process's end.
@@ -72,12 +68,7 @@ fn logits(args: &DebugLogits) -> Result<()> {
     let mut sequence = engine.sequence()?;
     let all = engine.prefill(&mut sequence, &ids, Logits::All, &mut |_| (), &never)?;
     let rows: Vec<&[f32]> = at.iter().map(|p| &all[p * vocab..(p + 1) * vocab]).collect();
-    print(&json!({ "logits": rows }))
-}
-
-fn argmax(logits: &[f32]) -> u32 {
-    let best = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-    (1..logits.len()).fold(0, best) as u32
+    print_json(&json!({ "logits": rows }))
 }
 
 fn greedy(args: &DebugGreedy) -> Result<()> {
@@ -93,7 +84,7 @@ fn greedy(args: &DebugGreedy) -> Result<()> {
             logits = step(&mut engine, &mut sequence, token)?;
         }
     }
-    print(&json!({ "tokens": tokens }))
+    print_json(&json!({ "tokens": tokens }))
 }
 
 fn vector(args: &DebugVector) -> Result<()> {
@@ -113,16 +104,18 @@ fn vector(args: &DebugVector) -> Result<()> {
 }
 
 fn describe(sequence: &Sequence<CpuBackend>, logits: &[f32]) -> serde_json::Value {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
-    let top: Vec<_> = order.iter().take(TOP).map(|i| (i, logits[*i])).collect();
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
+    let top: Vec<_> = top_logprobs(logits, TOP).into_iter().map(|t| (t.token, t.logit)).collect();
     json!({
         "position": sequence.len() - 1,
         "input_id": sequence.tokens().last(),
         "top": top,
         "every_500th": logits.iter().step_by(SAMPLE_EVERY).collect::<Vec<_>>(),
-        "log_sum_exp": f64::from(max) + sum.ln(),
+        "log_sum_exp": log_sum_exp(logits),
     })
+}
+
+fn tiny_model(args: &DebugTinyModel) -> Result<()> {
+    let bytes = tiny_model::gguf(args.recipe, args.seed)?;
+    std::fs::write(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
+    output::print(&format!("{}: {}\n", args.out.display(), Bytes(bytes.len() as u64)))
 }

@@ -1,8 +1,29 @@
 //! `ds4`: one binary, one `match` on the command.
+//!
+//! | file | content |
+//! |---|---|
+//! | `args/` | what was typed |
+//! | `run/` | `ds4 run`: completion, dumps, perplexity |
+//! | `inspect/` | `ds4 inspect`: what a file holds |
+//! | `tokenize.rs` | `ds4 tokenize` |
+//! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
+//! | `model.rs` | from a path to a loaded engine |
+//! | `memory.rs` | whether a context fits |
+//! | `text.rs` | prompts and other text from outside |
+//! | `interrupt.rs` | Ctrl-C |
+//! | `output.rs` | what goes to people and programs |
 
 mod args;
 mod debug;
+mod inspect;
+mod interrupt;
+mod memory;
 mod model;
+mod output;
+mod run;
+mod text;
+mod tiny_model;
+mod tokenize;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -10,15 +31,21 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Err(error) = ds4_gguf::install_truncation_handler() {
-        eprintln!("ds4: a model file that is cut short while in use will end the program without a message: {error}");
+        output::notice(&format!("a model file that is cut short while in use will end the program without a message: {error}"));
     }
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
-        Command::Debug(command) => debug::run(command),
+        Command::Run(args) => run::run(&args),
+        Command::Inspect(args) => inspect::run(&args).map(done),
+        Command::Tokenize(args) => tokenize::run(&args).map(done),
+        Command::Debug(command) => debug::run(command).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
+        // Whoever reads the output has seen enough.
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ds4: {error:#}");
+            output::notice(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

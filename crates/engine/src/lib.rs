@@ -23,6 +23,7 @@ mod error;
 mod forward;
 pub mod kv;
 pub mod rope;
+pub mod sampler;
 pub mod weights;
 
 pub use config::{Config, LayerKind};

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{F32, Raw};
+use ds4_gguf::limits::{DIRECTORY_BYTES_MAX, HEADER_BYTES, KEY_BYTES_MAX, KEYS_MAX, TENSORS_MAX};
 use ds4_gguf::{Array, File, StringArray, TensorType, Value, ValueType, Writer};
 
 fn read(writer: Writer<'_>) -> File {
@@ -241,6 +242,72 @@ fn getters_convert_where_the_value_fits() {
     ] {
         assert!(message.contains(says), "{message:?} does not say {says:?}");
     }
+}
+
+#[test]
+fn every_integer_array_converts() {
+    let arrays: [Value; 8] = [
+        vec![1u8, 2].into(),
+        vec![1i8, 2].into(),
+        vec![1u16, 2].into(),
+        vec![1i16, 2].into(),
+        vec![1u32, 2].into(),
+        vec![1i32, 2].into(),
+        vec![1u64, 2].into(),
+        vec![1i64, 2].into(),
+    ];
+    for array in arrays {
+        let mut writer = Writer::new();
+        writer.metadata("k", array.clone());
+        let file = read(writer);
+        assert!(!file.metadata().is_empty());
+        assert_eq!(file.metadata().u32_array("k").unwrap(), [1, 2], "{array}");
+        assert_eq!(file.metadata().i32_array("k").unwrap(), [1, 2], "{array}");
+        assert_eq!(file.metadata().f32_array("k").unwrap(), [1.0, 2.0], "{array}");
+    }
+}
+
+#[test]
+fn counts_and_names_may_reach_their_maxima() {
+    let mut writer = Writer::new();
+    writer.metadata("k".repeat(KEY_BYTES_MAX as usize), true);
+    for n in 1..KEYS_MAX {
+        writer.metadata(n.to_string(), true);
+    }
+    for n in 0..TENSORS_MAX {
+        writer.tensor(format!("{n:064}"), &[1; 4], TensorType::I8, vec![n as u8]);
+    }
+    let file = read(writer);
+    assert_eq!((file.metadata().len() as u64, file.tensors().len() as u64), (KEYS_MAX, TENSORS_MAX));
+    let last = file.tensor(&format!("{:064}", TENSORS_MAX - 1)).unwrap();
+    assert_eq!(file.data(last), [(TENSORS_MAX - 1) as u8]);
+
+    let mut keys = Writer::new();
+    for n in 0..=KEYS_MAX {
+        keys.metadata(n.to_string(), true);
+    }
+    let mut tensors = Writer::new();
+    for n in 0..=TENSORS_MAX {
+        tensors.tensor(n.to_string(), &[1], TensorType::I8, vec![0]);
+    }
+    for (writer, says) in [(keys, "65537 metadata keys"), (tensors, "65537 tensors")] {
+        let message = writer.write_to(std::io::sink()).unwrap_err().to_string();
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn a_directory_may_reach_its_maximum() {
+    // The header, then the key: its length, one letter, its type, the length of its value.
+    let room = (DIRECTORY_BYTES_MAX - HEADER_BYTES) as usize - (8 + 1 + 4 + 8);
+    let named = |bytes: usize| {
+        let mut writer = Writer::new();
+        writer.metadata("k", "x".repeat(bytes));
+        writer
+    };
+    assert_eq!(read(named(room)).len(), DIRECTORY_BYTES_MAX);
+    let message = named(room + 1).write_to(std::io::sink()).unwrap_err().to_string();
+    assert!(message.contains("67108864"), "{message}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn relative_error(x: &[f32], stored: &[f32], column_weight: impl Fn(usize) -> f6
 fn errors_on_gaussian_weights_stay_in_bounds() {
     let x = gaussian(64 * 1024, 1);
     let equal = vec![1.0; 1024];
-    // One percent above what the search reaches.
+    // At most one percent above what the search reaches.
     for (format, plain_max, equal_max) in [
         (Format::F32, 0.0, 0.0),
         (Format::F16, 2.1e-4, 2.1e-4),
@@ -51,7 +51,7 @@ fn errors_on_gaussian_weights_stay_in_bounds() {
         (Format::Q5K, 0.0347, 0.0346),
         (Format::Q4K, 0.0700, 0.0697),
         (Format::Q2K, 0.2900, 0.2656),
-        (Format::Iq2Xxs, 0.4225, 0.3),
+        (Format::Iq2Xxs, 0.4080, 0.3330),
     ] {
         for (importance, max) in [(None, plain_max), (Some(&equal[..]), equal_max)] {
             let stored = expand(format, &store(format, &x, importance).unwrap(), x.len());
@@ -101,6 +101,20 @@ fn only_the_proportions_of_importance_matter() {
         }
         let equal = store(format, &x, Some(&[1.0; 512])).unwrap();
         assert_eq!(store(format, &x, Some(&[0.0; 512])).unwrap(), equal, "{format}: nothing measured");
+    }
+}
+
+#[test]
+fn columns_without_importance_are_still_stored() {
+    let x = gaussian(16 * 256, 10);
+    // Two groups of 32, and single columns, that calibration never saw.
+    let importance: Vec<f32> = (0..256).map(|c| if c < 64 || c % 8 == 0 { 0.0 } else { 1.0 }).collect();
+    for format in [Format::Q2K, Format::Q4K, Format::Q5K, Format::Q6K, Format::Iq2Xxs] {
+        let stored = expand(format, &store(format, &x, Some(&importance)).unwrap(), x.len());
+        let error = relative_error(&x, &stored, |i| f64::from(i as u16 % 256 < 64));
+        let equal = expand(format, &store(format, &x, Some(&[1.0; 256])).unwrap(), x.len());
+        let reference = relative_error(&x, &equal, |i| f64::from(i as u16 % 256 < 64));
+        assert!(error < 1.6 * reference, "{format}: {error}, {reference} when all columns count");
     }
 }
 

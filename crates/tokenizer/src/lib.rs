@@ -1,6 +1,6 @@
 //! DeepSeek V4 tokenizer: text to token ids and back, with the vocabulary that a GGUF file carries.
 //!
-//! Encoding has two halves. [`split`] cuts text into pieces by the official rules
+//! Encoding has two halves. `split.rs` cuts text into pieces by the official rules
 //! (`spec/tokenizer.md` §3.1); byte-pair merging inside a piece is the `tokenizers` library's.
 //! Two entry points differ in trust: [`Tokenizer::encode_text`] never yields a control token,
 //! whatever the text says, and [`Tokenizer::encode_rendered`] turns the seven markers into theirs.

@@ -1,8 +1,8 @@
 //! Pre-tokenisation (`spec/tokenizer.md` §3.1): three splits in a row, written by hand.
 //!
-//! A backtracking regular-expression engine takes the same rules, but it has a step limit that long
-//! whitespace can exhaust, and it is several times slower. Here every rule looks ahead at most once
-//! over the characters it consumes, so the time is linear in the text.
+//! A backtracking regular-expression engine takes the same rules, but gives up on a megabyte of spaces
+//! when its stack limit is reached. Here every rule looks ahead at most once over the characters that
+//! it consumes, so the time is linear and every text is accepted.
 
 use crate::Error;
 use regex_syntax::hir::{Class, HirKind};
@@ -75,11 +75,10 @@ impl CharClasses {
 
         // (b) letters and marks, with one character before them that is no line break, letter,
         // punctuation or symbol. A mark may take either role: the match is the same.
-        let may_lead = !matches!(first, '\r' | '\n') && !self.has(first, SYMBOL);
         if self.has(first, LETTER_OR_MARK) {
             return Some(self.run(text, LETTER_OR_MARK));
         }
-        if may_lead {
+        if !is_line_break(first) && !self.has(first, SYMBOL) {
             let letters = self.run(tail, LETTER_OR_MARK);
             if letters > 0 {
                 return Some(head.len() + letters);

@@ -2,12 +2,14 @@
 
 mod common;
 
-use common::{MARKERS, Reference, hostile_text, small_tokenizer, small_vocabulary};
+use common::{MARKERS, Reference, hostile_text, pairs_vocabulary, small_tokenizer, small_vocabulary};
 use ds4_tokenizer::{Error, TEXT_BYTES_MAX, TokenId, Tokenizer, markers};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
 static REFERENCE: LazyLock<Reference> = LazyLock::new(|| Reference::new(&small_vocabulary()));
+static PAIRS: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::new(pairs_vocabulary()).unwrap());
+static PAIRS_REFERENCE: LazyLock<Reference> = LazyLock::new(|| Reference::new(&pairs_vocabulary()));
 
 #[test]
 fn conformance_cases() {
@@ -146,6 +148,7 @@ proptest! {
     #[test]
     fn same_ids_as_the_reference(text in hostile_text()) {
         prop_assert_eq!(small_tokenizer().encode_text(&text).unwrap(), REFERENCE.encode(&text));
+        prop_assert_eq!(PAIRS.encode_text(&text).unwrap(), PAIRS_REFERENCE.encode(&text));
     }
 
     #[test]

@@ -135,6 +135,16 @@ fn a_marker_with_another_text_can_be_named_by_id() {
 }
 
 #[test]
+fn of_two_markers_the_longer_wins() {
+    let mut vocabulary = small_vocabulary();
+    replace(&mut vocabulary, markers::BOS, "<think");
+    vocabulary.bos = Some(TokenId(0));
+    let tokenizer = Tokenizer::new(vocabulary).unwrap();
+    let think = tokenizer.specials().think.unwrap();
+    assert_eq!(tokenizer.encode_rendered("<think><think<think>").unwrap(), [think, TokenId(0), think]);
+}
+
+#[test]
 fn a_named_marker_must_be_fit_for_it() {
     let named = |id: u32, text: &'static str| {
         move |v: &mut Vocabulary| {

@@ -28,6 +28,10 @@ impl ActivationKind {
 pub(super) const I16_MAX: f32 = 32767.0;
 /// Values in a Q8_K block.
 pub(super) const QK: usize = 256;
+/// Pad of a row of words: eight bytes.
+const WORD_PAD: usize = 4;
+/// Pad of a row of bytes: half a cache line, so that loads of 32 stay within one.
+const BYTE_PAD: usize = 32;
 /// Values summed in one entry of `sums`.
 pub(super) const SUM_GROUP: usize = 16;
 
@@ -37,6 +41,9 @@ pub struct Activations {
     pub(super) kind: ActivationKind,
     pub(super) rows: usize,
     pub(super) cols: usize,
+    /// Codes from one row to the next: `cols` and a pad, so that equal columns of different rows lie in different banks of
+    /// the first-level cache.
+    pub(super) stride: usize,
     /// I16: one a row. Q8K: one a block.
     pub(super) scales: Vec<f32>,
     /// I16: the codes.
@@ -53,6 +60,7 @@ impl Default for Activations {
             kind: ActivationKind::I16,
             rows: 0,
             cols: 0,
+            stride: 0,
             scales: Vec::new(),
             words: Vec::new(),
             bytes: Vec::new(),
@@ -86,17 +94,18 @@ impl Activations {
         self.kind = kind;
         self.rows = rows;
         self.cols = cols;
-        let n = rows * cols;
         match kind {
             ActivationKind::I16 => {
-                self.words.resize(n, 0);
+                self.stride = cols + WORD_PAD;
+                self.words.resize(rows * self.stride, 0);
                 self.scales.resize(rows, 0.0);
             }
             ActivationKind::Q8K => {
                 assert!(cols.is_multiple_of(QK), "Q8_K needs a multiple of 256 values");
-                self.bytes.resize(n, 0);
-                self.scales.resize(n / QK, 0.0);
-                self.sums.resize(n / SUM_GROUP, 0);
+                self.stride = cols + BYTE_PAD;
+                self.bytes.resize(rows * self.stride, 0);
+                self.scales.resize(rows * cols / QK, 0.0);
+                self.sums.resize(rows * cols / SUM_GROUP, 0);
             }
         }
     }
@@ -115,18 +124,18 @@ impl Activations {
 
     /// The rows as independent parts, so that several threads can fill them.
     pub fn parts(&mut self) -> Vec<RowMut<'_>> {
-        let (n, cols) = (self.rows, self.cols.max(1));
+        let (n, cols) = (self.rows, self.cols);
         match self.kind {
-            ActivationKind::I16 => self.words[..n * self.cols]
-                .chunks_mut(cols)
+            ActivationKind::I16 => self.words[..n * self.stride]
+                .chunks_mut(self.stride)
                 .zip(&mut self.scales[..n])
-                .map(|(q, d)| RowMut::I16 { q, d })
+                .map(|(q, d)| RowMut::I16 { q: &mut q[..cols], d })
                 .collect(),
-            ActivationKind::Q8K => self.bytes[..n * self.cols]
-                .chunks_mut(cols)
+            ActivationKind::Q8K => self.bytes[..n * self.stride]
+                .chunks_mut(self.stride)
                 .zip(self.scales.chunks_mut(cols / QK))
                 .zip(self.sums.chunks_mut(cols / SUM_GROUP))
-                .map(|((q, d), sums)| RowMut::Q8K { q, d, sums })
+                .map(|((q, d), sums)| RowMut::Q8K { q: &mut q[..cols], d, sums })
                 .collect(),
         }
     }

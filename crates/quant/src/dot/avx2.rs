@@ -7,6 +7,18 @@
 use super::simd::Simd;
 use std::arch::x86_64::*;
 
+/// Byte indices that spread word 0 over the lower half and word 1 over the upper.
+static SPREAD_PAIR: __m256i = {
+    let mut bytes = [0u8; 32];
+    let mut i = 0;
+    while i < 32 {
+        bytes[i] = (2 * (i / 16) + i % 2) as u8;
+        i += 1;
+    }
+    // SAFETY: any 32 bytes are a vector.
+    unsafe { std::mem::transmute(bytes) }
+};
+
 /// 256-bit registers.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
@@ -73,8 +85,19 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn scale_pair(p: *const i16) -> __m256i {
         let pair = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
-        let spread = _mm256_set_m128i(_mm_set1_epi16(0x0302), _mm_set1_epi16(0x0100));
+        // Read at run time: a constant is taken apart into three slower shuffles.
+        let spread = std::ptr::read_volatile(&SPREAD_PAIR);
         _mm256_shuffle_epi8(pair, spread)
+    }
+    #[inline(always)]
+    unsafe fn scale_same(p: *const i16) -> __m256i {
+        _mm256_set1_epi32(p.cast::<i32>().read_unaligned())
+    }
+    #[inline(always)]
+    unsafe fn odd_u32(p: *const u8) -> [u32; 8] {
+        let (a, b) = (_mm256_loadu_ps(p.cast()), _mm256_loadu_ps(p.add(32).cast()));
+        let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+        std::mem::transmute(_mm256_permute4x64_epi64::<0b11_01_10_00>(odd))
     }
     #[inline(always)]
     unsafe fn zero() -> __m256i {
@@ -112,17 +135,19 @@ impl Simd for Avx2 {
     unsafe fn pack8x32(rows: [*const i8; 8], out: *mut i16) {
         for half in 0..2 {
             // Eight rows of eight byte pairs, transposed as an 8×8 matrix of 16-bit units.
-            let r: [__m128i; 8] = std::array::from_fn(|j| _mm_loadu_si128(rows[j].add(16 * half).cast()));
-            let a: [__m128i; 8] = std::array::from_fn(|j| {
-                let (x, y) = (r[2 * (j / 2)], r[2 * (j / 2) + 1]);
-                if j % 2 == 0 { _mm_unpacklo_epi16(x, y) } else { _mm_unpackhi_epi16(x, y) }
-            });
+            let (mut a, mut b) = ([_mm_setzero_si128(); 8], [_mm_setzero_si128(); 8]);
+            for p in 0..4 {
+                let x = _mm_loadu_si128(rows[2 * p].add(16 * half).cast());
+                let y = _mm_loadu_si128(rows[2 * p + 1].add(16 * half).cast());
+                (a[2 * p], a[2 * p + 1]) = (_mm_unpacklo_epi16(x, y), _mm_unpackhi_epi16(x, y));
+            }
             // a[2p], a[2p+1]: pairs 0-3 and 4-7 of rows 2p, 2p+1.
-            let b: [__m128i; 8] = std::array::from_fn(|j| {
-                let (quad, hi, sel) = (j / 4 * 4, j / 2 % 2, j % 2);
-                let (x, y) = (a[quad + hi], a[quad + 2 + hi]);
-                if sel == 0 { _mm_unpacklo_epi32(x, y) } else { _mm_unpackhi_epi32(x, y) }
-            });
+            for quad in [0, 4] {
+                for h in 0..2 {
+                    let (x, y) = (a[quad + h], a[quad + 2 + h]);
+                    (b[quad + 2 * h], b[quad + 2 * h + 1]) = (_mm_unpacklo_epi32(x, y), _mm_unpackhi_epi32(x, y));
+                }
+            }
             // b[4q + i]: pairs 2i, 2i+1 of rows 4q … 4q+3.
             for i in 0..4 {
                 let low = _mm_unpacklo_epi64(b[i], b[4 + i]);
@@ -132,6 +157,10 @@ impl Simd for Avx2 {
                 _mm256_storeu_si256(at.add(16).cast(), _mm256_cvtepi8_epi16(high));
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn sub_ints(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_sub_epi32(a, b)
     }
     #[inline(always)]
     unsafe fn to_floats(v: __m256i) -> __m256 {

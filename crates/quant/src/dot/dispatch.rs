@@ -19,6 +19,67 @@ enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+}
+
+/// The entry points compiled for one instruction set, as a module. One list of features says what to detect and what to enable.
+macro_rules! entry_points {
+    ($name:ident: $simd:ty, $detected:ident [$($feature:tt),*]) => {
+        mod $name {
+            use super::{Job, Sum, Task};
+
+            pub(super) fn detected() -> bool {
+                true $(&& std::arch::$detected!($feature))*
+            }
+            $(#[target_feature(enable = $feature)])*
+            pub(super) unsafe fn with<T: Task>(task: T) -> T::Output {
+                task.run()
+            }
+            $(#[target_feature(enable = $feature)])*
+            pub(super) unsafe fn matmul(job: Job<'_, '_>) {
+                // SAFETY: features are on; the rest is the caller's promise.
+                unsafe { super::matmul::<$simd>(job) }
+            }
+            $(#[target_feature(enable = $feature)])*
+            pub(super) unsafe fn sum(job: Sum<'_>) {
+                // SAFETY: features are on; shapes were checked.
+                unsafe { super::sum::<$simd>(job) }
+            }
+        }
+    };
+}
+
+entry_points!(plain: super::Scalar, none []);
+#[cfg(target_arch = "x86_64")]
+entry_points!(avx2: crate::dot::avx2::Avx2, is_x86_feature_detected ["avx2", "fma", "f16c", "bmi1", "bmi2"]);
+#[cfg(target_arch = "x86_64")]
+entry_points!(avx512: crate::dot::avx512::Avx512, is_x86_feature_detected
+    ["avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512vl", "avx512vnni"]);
+#[cfg(target_arch = "aarch64")]
+entry_points!(neon: crate::dot::neon::Neon<false>, is_aarch64_feature_detected ["neon"]);
+#[cfg(target_arch = "aarch64")]
+entry_points!(neon_dot: crate::dot::neon::Neon<true>, is_aarch64_feature_detected ["neon", "dotprod"]);
+
+/// `$entry($job)` as compiled for `$isa`.
+macro_rules! on {
+    ($isa:expr, $entry:ident($job:expr)) => {
+        match $isa.0 {
+            Kind::Scalar => plain::$entry($job),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => avx2::$entry($job),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => avx512::$entry($job),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => neon::$entry($job),
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot => neon_dot::$entry($job),
+        }
+    };
 }
 
 impl Isa {
@@ -27,13 +88,18 @@ impl Isa {
 
     /// What this machine can run, slowest first.
     pub fn available() -> Vec<Isa> {
-        #[allow(unused_mut)]
-        let mut all = vec![Isa::SCALAR];
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-            all.push(Isa(Kind::Avx2));
-        }
-        all
+        let all = [
+            (plain::detected(), Kind::Scalar),
+            #[cfg(target_arch = "x86_64")]
+            (avx2::detected(), Kind::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            (avx512::detected(), Kind::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            (neon::detected(), Kind::Neon),
+            #[cfg(target_arch = "aarch64")]
+            (neon_dot::detected(), Kind::NeonDot),
+        ];
+        all.into_iter().filter(|(there, _)| *there).map(|(_, kind)| Isa(kind)).collect()
     }
 
     /// The fastest available.
@@ -47,17 +113,19 @@ impl Isa {
             Kind::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot => "neon-dotprod",
         }
     }
 
     /// Runs plain Rust code compiled for this instruction set, so that the compiler may vectorise it.
     pub fn with<T: Task>(self, task: T) -> T::Output {
-        match self.0 {
-            Kind::Scalar => task.run(),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `available` saw the features.
-            Kind::Avx2 => unsafe { x86::with_avx2(task) },
-        }
+        // SAFETY: `Isa::available` saw the features.
+        unsafe { on!(self, with(task)) }
     }
 }
 
@@ -67,27 +135,6 @@ pub trait Task {
     type Output;
     /// The work.
     fn run(self) -> Self::Output;
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::super::avx2::Avx2;
-    use super::{Job, Sum, Task};
-
-    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
-    pub(super) unsafe fn with_avx2<T: Task>(task: T) -> T::Output {
-        task.run()
-    }
-    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
-    pub(super) unsafe fn matmul_avx2(job: Job<'_, '_>) {
-        // SAFETY: features are on; the rest is the caller's promise.
-        unsafe { super::matmul::<Avx2>(job) }
-    }
-    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
-    pub(super) unsafe fn sum_avx2(job: Sum<'_>) {
-        // SAFETY: features are on; shapes were checked.
-        unsafe { super::sum::<Avx2>(job) }
-    }
 }
 
 /// The entry points, bound to one instruction set.
@@ -173,13 +220,8 @@ impl Kernels {
         if rows.is_empty() || tokens.is_empty() {
             return;
         }
-        match self.isa.0 {
-            // SAFETY: no features needed; shapes checked above, exclusivity promised.
-            Kind::Scalar => unsafe { matmul::<Scalar>(job) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::available` saw the features.
-            Kind::Avx2 => unsafe { x86::matmul_avx2(job) },
-        }
+        // SAFETY: `Isa::available` saw the features; shapes checked above, exclusivity promised.
+        unsafe { on!(self.isa, matmul(job)) }
     }
 
     /// `out[t][r] = Σ_k rows[r][k] · x[t][k]` for contiguous f32 `rows` and `x`, both of width `d`; `out` has one value a row.
@@ -211,13 +253,8 @@ impl Kernels {
         );
         assert!(rows.iter().all(|r| r.len() >= d), "row shorter than its width");
         let job = Sum { p, rows, d, out };
-        match self.isa.0 {
-            // SAFETY: no features needed; shapes checked above.
-            Kind::Scalar => unsafe { sum::<Scalar>(job) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::available` saw the features.
-            Kind::Avx2 => unsafe { x86::sum_avx2(job) },
-        }
+        // SAFETY: `Isa::available` saw the features; shapes checked above.
+        unsafe { on!(self.isa, sum(job)) }
     }
 }
 

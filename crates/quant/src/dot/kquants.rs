@@ -7,16 +7,24 @@
 //! w · x = d_x · ( d · Σ_g scale[g] · Σ code·x  −  d_min · Σ_g min[g] · b[g] )        g over groups of 16
 //! ```
 //!
-//! Signed formats shift their codes: IQ2_XXS by 43, Q6_K by 32, with `min = scale` and `d_min = shift · d`.
+//! Loops over lanes and tokens are plain `for`s: a closure is compiled without the features of the function that it
+//! stands in, and a call of it is then not inlined.
+//!
+//! Signed formats shift their codes: IQ2_XXS by 43, Q6_K by 32, with `min = shift · scale` and `d_min = d`; the two sums are
+//! then subtracted as integers.
 
 use super::activations::{QK, SUM_GROUP};
 use super::out::Out;
 use super::simd::Simd;
 use super::{Activations, Matrix};
 use crate::iq2_grid;
+use std::mem::MaybeUninit;
 
 /// Tokens that share one decoding of a weight block.
 const TOKENS: usize = 8;
+/// Blocks opened ahead of their products: their scales then come from memory, not from a chain of operations just
+/// issued, and the processor overlaps the two.
+const RUN: usize = 8;
 /// Rows walked per pass over the tokens, so that their bytes stay in the first-level cache.
 const STRIP: usize = 8;
 /// How far ahead of the block in work weights are asked for, in bytes.
@@ -26,6 +34,10 @@ const PREFETCH: usize = 1536;
 pub(super) trait Block<S: Simd>: Sized {
     /// Bytes of a block.
     const BYTES: usize;
+    /// Whether scales come in equal pairs, one for 32 weights.
+    const PAIRED: bool;
+    /// Whether both factors are the same, so that the integer sums may be subtracted.
+    const SHIFTED: bool;
     /// # Safety
     /// `p` is readable for `BYTES`; features of `S` on.
     unsafe fn open(p: *const u8) -> Self;
@@ -57,30 +69,48 @@ unsafe fn row<S: Simd, B: Block<S>, const T: usize>(
     // SAFETY: indices stay inside the row; `prefetch` takes any address.
     unsafe {
         let mut total = [S::splat_f32(0.0); T];
-        for b in 0..blocks {
-            let p = w.add(b * B::BYTES);
-            S::prefetch(p.wrapping_add(PREFETCH));
-            if B::BYTES > 64 {
-                S::prefetch(p.wrapping_add(PREFETCH + 64));
+        let mut opened: [MaybeUninit<B>; RUN] = [const { MaybeUninit::uninit() }; RUN];
+        let mut first = 0;
+        while first < blocks {
+            let n = (blocks - first).min(RUN);
+            for (i, slot) in opened[..n].iter_mut().enumerate() {
+                let p = w.add((first + i) * B::BYTES);
+                S::prefetch(p.wrapping_add(PREFETCH));
+                if B::BYTES > 64 {
+                    S::prefetch(p.wrapping_add(PREFETCH + 64));
+                }
+                slot.write(B::open(p));
             }
-            let block = B::open(p);
-            let mut acc = [S::zero(); T];
-            for g in 0..8 {
-                let codes = block.codes(g);
-                let scale = S::scale_pair(block.scales().as_ptr().add(2 * g));
+            for (i, slot) in opened[..n].iter().enumerate() {
+                let (block, b) = (slot.assume_init_ref(), first + i);
+                let mut acc = [S::zero(); T];
+                for g in 0..8 {
+                    let codes = block.codes(g);
+                    let scale = block.scales().as_ptr().add(2 * g);
+                    let scale = if B::PAIRED { S::scale_same(scale) } else { S::scale_pair(scale) };
+                    for t in 0..T {
+                        acc[t] = S::dot_scaled(acc[t], codes, S::load(q[t].add(b * QK + 32 * g).cast()), scale);
+                    }
+                }
+                let (scale, min) = block.factors();
                 for t in 0..T {
-                    acc[t] = S::dot_scaled(acc[t], codes, S::load(q[t].add(b * QK + 32 * g).cast()), scale);
+                    let dx = *d[t].add(b);
+                    let mins = S::dot_i16(S::zero(), block.mins().as_ptr(), sums[t].add(b * (QK / SUM_GROUP)));
+                    if B::SHIFTED {
+                        acc[t] = S::sub_ints(acc[t], mins);
+                    } else {
+                        total[t] = S::fma(S::to_floats(mins), S::splat_f32(-min * dx), total[t]);
+                    }
+                    total[t] = S::fma(S::to_floats(acc[t]), S::splat_f32(scale * dx), total[t]);
                 }
             }
-            let (scale, min) = block.factors();
-            for t in 0..T {
-                let dx = *d[t].add(b);
-                let mins = S::dot_i16(S::zero(), block.mins().as_ptr(), sums[t].add(b * (QK / SUM_GROUP)));
-                total[t] = S::fma(S::to_floats(acc[t]), S::splat_f32(scale * dx), total[t]);
-                total[t] = S::fma(S::to_floats(mins), S::splat_f32(-min * dx), total[t]);
-            }
+            first += n;
         }
-        total.map(|v| S::sum(v))
+        let mut sums = [0.0; T];
+        for t in 0..T {
+            sums[t] = S::sum(total[t]);
+        }
+        sums
     }
 }
 
@@ -133,9 +163,12 @@ unsafe fn strip<S: Simd, B: Block<S>, const T: usize>(
 ) {
     let blocks = w.cols / QK;
     let token = |t: usize| some[t] as usize;
-    let q: [*const i8; T] = std::array::from_fn(|t| x.bytes[token(t) * x.cols..].as_ptr());
-    let d: [*const f32; T] = std::array::from_fn(|t| x.scales[token(t) * blocks..].as_ptr());
-    let sums: [*const i16; T] = std::array::from_fn(|t| x.sums[token(t) * (x.cols / SUM_GROUP)..].as_ptr());
+    let (mut q, mut d, mut sums) = ([x.bytes.as_ptr(); T], [x.scales.as_ptr(); T], [x.sums.as_ptr(); T]);
+    for t in 0..T {
+        q[t] = x.bytes[token(t) * x.stride..].as_ptr();
+        d[t] = x.scales[token(t) * blocks..].as_ptr();
+        sums[t] = x.sums[token(t) * (x.cols / SUM_GROUP)..].as_ptr();
+    }
     for r in rows {
         // SAFETY: a row of `w` holds `blocks` blocks; tokens are below `x.rows` and hold as many.
         let y = unsafe { row::<S, B, T>(w.row(r).as_ptr(), blocks, q, d, sums) };
@@ -176,11 +209,17 @@ pub(super) struct Q2K {
 
 impl<S: Simd> Block<S> for Q2K {
     const BYTES: usize = 84;
+    const PAIRED: bool = false;
+    const SHIFTED: bool = false;
     #[inline(always)]
     unsafe fn open(p: *const u8) -> Self {
         // SAFETY: the caller promises 84 readable bytes.
         let (sc, (d, dmin)) = unsafe { (p.cast::<[u8; 16]>().read_unaligned(), two_halves::<S>(p.add(80))) };
-        Self { p, d, dmin, scales: sc.map(|s| i16::from(s & 15)), mins: sc.map(|s| i16::from(s >> 4)) }
+        let (mut scales, mut mins) = ([0; 16], [0; 16]);
+        for i in 0..16 {
+            (scales[i], mins[i]) = (i16::from(sc[i] & 15), i16::from(sc[i] >> 4));
+        }
+        Self { p, d, dmin, scales, mins }
     }
     #[inline(always)]
     fn factors(&self) -> (f32, f32) {
@@ -227,6 +266,8 @@ pub(super) struct Q4K {
 
 impl<S: Simd> Block<S> for Q4K {
     const BYTES: usize = 144;
+    const PAIRED: bool = true;
+    const SHIFTED: bool = false;
     #[inline(always)]
     unsafe fn open(p: *const u8) -> Self {
         // SAFETY: the caller promises 144 readable bytes.
@@ -263,6 +304,8 @@ pub(super) struct Q5K {
 
 impl<S: Simd> Block<S> for Q5K {
     const BYTES: usize = 176;
+    const PAIRED: bool = true;
+    const SHIFTED: bool = false;
     #[inline(always)]
     unsafe fn open(p: *const u8) -> Self {
         // SAFETY: the caller promises 176 readable bytes.
@@ -293,25 +336,36 @@ impl<S: Simd> Block<S> for Q5K {
     }
 }
 
+/// Added to signed Q6_K values (−32 … 31) to make them unsigned.
+const Q6_SHIFT: i16 = 32;
+
 pub(super) struct Q6K {
     p: *const u8,
     d: f32,
     scales: [i16; 16],
+    mins: [i16; 16],
 }
 
 impl<S: Simd> Block<S> for Q6K {
     const BYTES: usize = 210;
+    const PAIRED: bool = false;
+    const SHIFTED: bool = true;
     #[inline(always)]
     unsafe fn open(p: *const u8) -> Self {
         // SAFETY: the caller promises 210 readable bytes.
-        unsafe {
-            let scales = p.add(192).cast::<[i8; 16]>().read_unaligned().map(i16::from);
-            Self { p, d: S::half(p.add(208).cast::<u16>().read_unaligned()), scales }
+        let (sc, d) = unsafe {
+            (p.add(192).cast::<[i8; 16]>().read_unaligned(), S::half(p.add(208).cast::<u16>().read_unaligned()))
+        };
+        let (mut scales, mut mins) = ([0; 16], [0; 16]);
+        for i in 0..16 {
+            scales[i] = i16::from(sc[i]);
+            mins[i] = Q6_SHIFT * scales[i];
         }
+        Self { p, d, scales, mins }
     }
     #[inline(always)]
     fn factors(&self) -> (f32, f32) {
-        (self.d, 32.0 * self.d)
+        (self.d, self.d)
     }
     #[inline(always)]
     fn scales(&self) -> &[i16; 16] {
@@ -319,7 +373,7 @@ impl<S: Simd> Block<S> for Q6K {
     }
     #[inline(always)]
     fn mins(&self) -> &[i16; 16] {
-        &self.scales
+        &self.mins
     }
     #[inline(always)]
     unsafe fn codes(&self, g: usize) -> S::Bytes {
@@ -334,12 +388,13 @@ impl<S: Simd> Block<S> for Q6K {
 }
 
 /// Added to signed IQ2_XXS values (±8, ±25, ±43) to make them unsigned.
-const IQ2_SHIFT: u8 = 43;
+const IQ2_SHIFT: i16 = 43;
 
 pub(super) struct Iq2Xxs {
     p: *const u8,
     d: f32,
     scales: [i16; 16],
+    mins: [i16; 16],
     /// Per group of 32: bit 8k + j is set when weight 8k + j is negative.
     signs: [u32; 8],
 }
@@ -359,31 +414,34 @@ const BIT: u64 = 0x8040_2010_0804_0201;
 
 impl<S: Simd> Block<S> for Iq2Xxs {
     const BYTES: usize = 66;
+    const PAIRED: bool = true;
+    const SHIFTED: bool = true;
     #[inline(always)]
     unsafe fn open(p: *const u8) -> Self {
-        let mut words = [0u32; 8];
-        let mut scales = [0i16; 16];
-        for g in 0..8 {
-            // SAFETY: 2 + 8·g + 8 ≤ 66.
-            words[g] = u32::from_le(unsafe { p.add(2 + 8 * g + 4).cast::<u32>().read_unaligned() });
-            let c = 2 * (words[g] >> 28) as i16 + 1;
-            (scales[2 * g], scales[2 * g + 1]) = (c, c);
+        // SAFETY: 2 + 64 bytes.
+        let words = unsafe { S::odd_u32(p.add(2)) };
+        let (mut scales, mut mins) = ([0i16; 16], [0i16; 16]);
+        for i in 0..16 {
+            scales[i] = 2 * (words[i / 2] >> 28) as i16 + 1;
+            mins[i] = IQ2_SHIFT * scales[i];
         }
         // Seven bits to the bottom of each byte, their parity on top: an even number of minus signs.
-        let signs = words.map(|w| {
+        let mut signs = [0; 8];
+        for g in 0..8 {
+            let w = words[g];
             let t = (w & 0x7f) | ((w << 1) & 0x7f00) | ((w << 2) & 0x7f_0000) | ((w << 3) & 0x7f00_0000);
             let x = t ^ ((t >> 4) & 0x0f0f_0f0f);
             let x = x ^ ((x >> 2) & 0x3f3f_3f3f);
             let x = (x ^ (x >> 1)) & 0x0101_0101;
-            t | (x << 7)
-        });
+            signs[g] = t | (x << 7);
+        }
         // SAFETY: two readable bytes.
         let d = 0.125 * unsafe { S::half(p.cast::<u16>().read_unaligned()) };
-        Self { p, d, scales, signs }
+        Self { p, d, scales, mins, signs }
     }
     #[inline(always)]
     fn factors(&self) -> (f32, f32) {
-        (self.d, f32::from(IQ2_SHIFT) * self.d)
+        (self.d, self.d)
     }
     #[inline(always)]
     fn scales(&self) -> &[i16; 16] {
@@ -391,7 +449,7 @@ impl<S: Simd> Block<S> for Iq2Xxs {
     }
     #[inline(always)]
     fn mins(&self) -> &[i16; 16] {
-        &self.scales
+        &self.mins
     }
     #[inline(always)]
     unsafe fn codes(&self, g: usize) -> S::Bytes {
@@ -403,7 +461,7 @@ impl<S: Simd> Block<S> for Iq2Xxs {
             let bit = S::from_u64([BIT; 4]);
             let spread = S::lookup(S::splat_u32(self.signs[g]), S::load(SPREAD.as_ptr()));
             let minus = S::equal(S::and(spread, bit), bit);
-            S::add(S::sub(S::xor(magnitude, minus), minus), S::splat(IQ2_SHIFT))
+            S::add(S::sub(S::xor(magnitude, minus), minus), S::splat(IQ2_SHIFT as u8))
         }
     }
 }

@@ -20,13 +20,19 @@
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod dense;
 mod dispatch;
 mod kquants;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod out;
 mod q8_0;
 mod scalar;
 mod simd;
+#[cfg(test)]
+mod simd_tests;
 #[cfg(test)]
 mod tests;
 

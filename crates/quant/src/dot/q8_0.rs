@@ -74,7 +74,10 @@ unsafe fn one_row<S: Simd, const T: usize>(
     out: Out<'_>,
     at: usize,
 ) {
-    let q: [*const i16; T] = std::array::from_fn(|t| x.words[some[t] as usize * x.cols..].as_ptr());
+    let mut q = [x.words.as_ptr(); T];
+    for t in 0..T {
+        q[t] = x.words[some[t] as usize * x.stride..].as_ptr();
+    }
     let p = w.row(r).as_ptr();
     // SAFETY: `cols / 32` blocks in the row and as many activations; the caller owns row r of `out`.
     unsafe {
@@ -113,12 +116,18 @@ impl Slab {
     /// The rows and blocks exist; features of `S` on.
     #[inline(always)]
     unsafe fn pack<S: Simd>(&mut self, w: Matrix<'_>, first: usize, blocks: std::ops::Range<usize>) {
-        let rows: [*const u8; TILE_ROWS] = std::array::from_fn(|j| w.row(first + j).as_ptr());
+        let mut rows = [w.data.as_ptr(); TILE_ROWS];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = w.row(first + j).as_ptr();
+        }
         for (i, b) in blocks.enumerate() {
             // SAFETY: block b exists in each row; `i < SLAB`, so the packed words are in bounds.
             unsafe {
                 for v in 0..2 {
-                    let codes = std::array::from_fn(|j| rows[8 * v + j].add(b * BYTES + 2).cast());
+                    let mut codes = [rows[0].cast(); 8];
+                    for j in 0..8 {
+                        codes[j] = rows[8 * v + j].add(b * BYTES + 2).cast();
+                    }
                     S::pack8x32(codes, self.words.as_mut_ptr().add((2 * i + v) * 8 * QK8));
                 }
                 for (j, row) in rows.iter().enumerate() {
@@ -189,11 +198,16 @@ unsafe fn multiply<S: Simd, const T: usize>(
     at: usize,
     sums: &mut [[f32; TILE_ROWS]],
 ) {
-    let q: [*const i16; T] = std::array::from_fn(|t| x.words[some[t] as usize * x.cols + at..].as_ptr());
+    let mut q = [x.words.as_ptr(); T];
+    for t in 0..T {
+        q[t] = x.words[some[t] as usize * x.stride + at..].as_ptr();
+    }
     // SAFETY: by the caller's promises.
     unsafe {
-        let mut total: [[S::Floats; 2]; T] =
-            std::array::from_fn(|t| [S::load_f32(sums[t].as_ptr()), S::load_f32(sums[t].as_ptr().add(8))]);
+        let mut total = [[S::splat_f32(0.0); 2]; T];
+        for t in 0..T {
+            total[t] = [S::load_f32(sums[t].as_ptr()), S::load_f32(sums[t].as_ptr().add(8))];
+        }
         for b in 0..n {
             let w = slab.words.as_ptr().add(2 * b * 8 * QK8);
             let mut acc = [[S::zero(); 2]; T];

@@ -61,6 +61,15 @@ impl Simd for Scalar {
         // SAFETY: the caller promises two readable words.
         unsafe { [i32::from(*p), i32::from(*p.add(1))] }
     }
+    unsafe fn scale_same(p: *const i16) -> Self::Scale {
+        // SAFETY: the caller promises two readable words.
+        unsafe { Self::scale_pair(p) }
+    }
+    unsafe fn odd_u32(p: *const u8) -> [u32; 8] {
+        // SAFETY: the caller promises 64 readable bytes.
+        let bytes = unsafe { p.cast::<[[u8; 8]; 8]>().read_unaligned() };
+        bytes.map(|b| u32::from_le_bytes([b[4], b[5], b[6], b[7]]))
+    }
     unsafe fn zero() -> Self::Ints {
         [0; 8]
     }
@@ -102,6 +111,9 @@ impl Simd for Scalar {
                 }
             }
         }
+    }
+    unsafe fn sub_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints {
+        std::array::from_fn(|i| a[i] - b[i])
     }
     unsafe fn to_floats(v: Self::Ints) -> Self::Floats {
         v.map(|v| v as f32)

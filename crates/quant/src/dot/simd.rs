@@ -37,9 +37,13 @@ pub(super) trait Simd: Copy {
 
     /// The two neighbouring factors at `p`: the first for the lower half.
     unsafe fn scale_pair(p: *const i16) -> Self::Scale;
+    /// The same, where both factors are known to be equal.
+    unsafe fn scale_same(p: *const i16) -> Self::Scale;
+    /// The second four bytes of each of eight eights at `p`, as little-endian numbers.
+    unsafe fn odd_u32(p: *const u8) -> [u32; 8];
     unsafe fn zero() -> Self::Ints;
-    /// `acc + Σ u·s` over groups of four neighbours, each half times its factor of `scale`. `u` is unsigned, `s` signed.
-    /// Neighbouring products must satisfy |u₀s₀ + u₁s₁| ≤ 32767.
+    /// `acc + Σ u·s` over groups of four neighbours, each half times its factor of `scale`. `u` is below 128, `s` signed:
+    /// two products then sum to a word, and `u` is the same byte signed or not.
     unsafe fn dot_scaled(acc: Self::Ints, u: Self::Bytes, s: Self::Bytes, scale: Self::Scale) -> Self::Ints;
     /// `acc + Σ a·b` of sixteen 16-bit pairs at `a` and `b`.
     unsafe fn dot_i16(acc: Self::Ints, a: *const i16, b: *const i16) -> Self::Ints;
@@ -57,6 +61,8 @@ pub(super) trait Simd: Copy {
     /// eight rows, widened and transposed.
     unsafe fn pack8x32(rows: [*const i8; 8], out: *mut i16);
 
+    /// Lane-wise `a − b`.
+    unsafe fn sub_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
     unsafe fn to_floats(v: Self::Ints) -> Self::Floats;
     unsafe fn splat_f32(v: f32) -> Self::Floats;
     /// Eight floats from `p`, lane-exact.

@@ -246,6 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn positive_leaves_no_better_single_code() {
+        for seed in 0..20u32 {
+            let pick = |i: usize| ((i as u32 + 1) * (2 * seed + 7919) % 997) as f32;
+            let x: [f32; 16] = std::array::from_fn(|i| 0.01 * pick(i));
+            let w: [f32; 16] = std::array::from_fn(|i| (0.01 * pick(i + 16)).powi(3));
+            let (_, codes) = positive(&x, &w, 15.0);
+            let gain = Projection::of(&x, &w, &codes).gain();
+            for i in 0..16 {
+                for step in [-1.0, 1.0] {
+                    let mut changed = codes;
+                    changed[i] = (codes[i] + step).clamp(0.0, 15.0);
+                    assert!(Projection::of(&x, &w, &changed).gain() <= 1.000001 * gain, "seed {seed}, code {i}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn symmetric_puts_the_extreme_at_the_far_end() {
         // Codes −32…31 step 4 with scale 0.5 and, mirrored, −0.5.
         let x: [f32; 16] = std::array::from_fn(|i| 0.5 * (i as f32 * 4.0 - 32.0));

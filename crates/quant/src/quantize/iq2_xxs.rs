@@ -2,7 +2,7 @@
 
 use super::fit::{self, Metric, Projection};
 use super::{Overflow, finite, weights};
-use crate::iq2_grid::WORDS;
+use crate::iq2_grid::{GRID, WORDS};
 use crate::layout::{Iq2Xxs, QK};
 use half::f16;
 use std::sync::LazyLock;
@@ -17,9 +17,9 @@ const TUPLE: usize = 8;
 const TUPLES: usize = GROUP / TUPLE;
 /// The lattice points of a group.
 type Points = [u8; TUPLES];
-/// Levels 1, 3, 5 per element; times `d·(2c+1)` they approximate 8, 25, 43 eighths.
-const LEVELS: [f32; 3] = [1.0, 3.0, 5.0];
-/// Vectors of eight levels, of which the lattice has 256.
+/// Between the levels 8/8, 25/8 and 43/8 of an element, in units of `d·(2c+1)`.
+const LEVEL_BOUNDS: [f32; 2] = [(8.0 + 25.0) / 16.0, (25.0 + 43.0) / 16.0];
+/// Vectors of eight codes 0, 1, 2, of which the lattice has 256.
 const CODE_WORDS: usize = 3usize.pow(TUPLE as u32);
 /// Groups whose largest magnitude is below this are stored as zero scale.
 const NEGLIGIBLE: f32 = 1e-15;
@@ -104,7 +104,7 @@ impl Group<'_> {
         let reach = 3.0 * step;
         let mut best = Projection::NONE;
         for t in -6i8..=6 {
-            let inverse = (5.0 + 0.1 * f32::from(t)) / reach;
+            let inverse = (5.0 + 0.2 * f32::from(t)) / reach;
             let levels = levels(&self.nearest_points(inverse));
             let projection = Projection::of(self.x, self.w, &levels);
             if projection.xl > 0.0 && projection.gain() > best.gain() {
@@ -169,20 +169,20 @@ fn least_error(near: &[u8], scaled: &[f32; TUPLE], root_w: &[f32; TUPLE]) -> u8 
 /// Number, in base 3, of the code vector nearest to `scaled`.
 fn code_word(scaled: &[f32; TUPLE]) -> usize {
     let mut word = 0;
-    for x in scaled.iter().rev() {
-        word = 3 * word + fit::round_code(0.5 * (x - 1.0), 2.0) as usize;
+    for &x in scaled.iter().rev() {
+        word = 3 * word + LEVEL_BOUNDS.map(|bound| usize::from(x > bound)).iter().sum::<usize>();
     }
     word
 }
 
 /// The lattice points as levels.
 static LATTICE: LazyLock<[[f32; TUPLE]; 256]> =
-    LazyLock::new(|| WORDS.map(|word| std::array::from_fn(|j| LEVELS[usize::from((word >> (2 * j)) & 3)])));
+    LazyLock::new(|| GRID.map(|point| point.to_le_bytes().map(|eighths| f32::from(eighths) / 8.0)));
 
 static NEIGHBOURS: LazyLock<Neighbours> = LazyLock::new(Neighbours::new);
 
 /// For every code vector the lattice points worth trying: those in its two nearest distance
-/// shells, or only itself when it is in the lattice.
+/// shells, counting in codes, or only itself when it is in the lattice.
 struct Neighbours {
     /// Code vector n has the points from `starts[n]` to `starts[n + 1]`.
     starts: Vec<u32>,
@@ -193,11 +193,10 @@ impl Neighbours {
     fn new() -> Self {
         let mut table = Self { starts: vec![0], points: Vec::new() };
         for word in 0..CODE_WORDS {
-            let codes: [usize; TUPLE] = std::array::from_fn(|j| word / 3usize.pow(j as u32) % 3);
-            let distances: [u32; 256] = std::array::from_fn(|n| {
-                let levels = codes.iter().zip(&LATTICE[n]);
-                // Levels are small whole numbers.
-                levels.map(|(&c, l)| (LEVELS[c] - l).powi(2) as u32).sum()
+            let codes: [u16; TUPLE] = std::array::from_fn(|j| (word / 3usize.pow(j as u32) % 3) as u16);
+            let distances = WORDS.map(|point| {
+                let differences = codes.iter().enumerate().map(|(j, &code)| code.abs_diff((point >> (2 * j)) & 3));
+                differences.map(|difference| difference * difference).sum::<u16>()
             });
             let nearest = distances.iter().copied().min().unwrap_or(0);
             let second = distances.iter().copied().filter(|&d| d > nearest).min();
@@ -219,13 +218,13 @@ mod tests {
     use super::*;
     use crate::iq2_grid::sign_mask;
 
-    fn code_vector(word: usize) -> [f32; TUPLE] {
-        std::array::from_fn(|j| LEVELS[word / 3usize.pow(j as u32) % 3])
+    fn codes(word: usize) -> [usize; TUPLE] {
+        std::array::from_fn(|j| word / 3usize.pow(j as u32) % 3)
     }
 
-    fn distance(word: usize, point: usize) -> u32 {
-        let difference = code_vector(word).into_iter().zip(LATTICE[point]).map(|(a, b)| (a - b) * (a - b));
-        difference.sum::<f32>() as u32
+    fn distance(word: usize, point: usize) -> usize {
+        let code_of = |level: f32| [1.0, 3.125, 5.375].iter().position(|&l| l == level).unwrap();
+        codes(word).into_iter().zip(LATTICE[point]).map(|(c, level)| c.abs_diff(code_of(level)).pow(2)).sum()
     }
 
     #[test]
@@ -241,7 +240,7 @@ mod tests {
         assert_eq!(NEIGHBOURS.starts.len(), CODE_WORDS + 1);
         for word in (0..CODE_WORDS).step_by(13) {
             let near = NEIGHBOURS.of(word);
-            let mut shells: Vec<u32> = (0..256).map(|point| distance(word, point)).collect();
+            let mut shells: Vec<usize> = (0..256).map(|point| distance(word, point)).collect();
             shells.sort_unstable();
             shells.dedup();
             if shells[0] == 0 {
@@ -254,10 +253,25 @@ mod tests {
     }
 
     #[test]
+    fn groups_made_of_lattice_points_are_recovered() {
+        for n in 0..64 {
+            let points = [n, n + 64, n + 128, n + 192];
+            let x = levels(&points).map(|level| 0.37 * level);
+            let group = Group { x: &x, w: &[1.0; GROUP], root_w: &[1.0; GROUP] };
+            let scale = group.fit_scale();
+            assert!((scale - 0.37).abs() < 1e-6, "points {points:?}: scale {scale}");
+            // 0.37 is 7 = 2·3 + 1 units.
+            assert_eq!(group.store(0.37 / 7.0, 2.0), (3, points));
+        }
+    }
+
+    #[test]
     fn code_words_round_to_the_nearest_level() {
         for word in 0..CODE_WORDS {
-            assert_eq!(code_word(&code_vector(word).map(|x| x + 0.9)), word);
-            assert_eq!(code_word(&code_vector(word).map(|x| x - 0.9)), word);
+            // 8, 25 and 43 eighths, and values that are just nearer to them than to the next.
+            for levels in [[1.0, 3.125, 5.375], [2.06, 4.24, 9.0], [-1.0, 2.07, 4.26]] {
+                assert_eq!(code_word(&codes(word).map(|code| levels[code])), word);
+            }
         }
         assert_eq!(code_word(&[-10.0; 8]), 0);
         assert_eq!(code_word(&[100.0; 8]), CODE_WORDS - 1);

@@ -79,7 +79,11 @@ pub(super) fn q6_k(
     importance: Option<&[f32; QK]>,
     block: &mut [u8; Q6K::BYTES],
 ) -> Result<(), Overflow> {
-    let w = weights_by_32(x, importance);
+    let w = match importance {
+        // Codes this fine need no preference for large weights.
+        Some(q) => weights::normalised(q),
+        None => plain_weights(x),
+    };
     let (x_groups, w_groups) = (x.as_chunks::<16>().0, w.as_chunks::<16>().0);
     let scales: [f32; 16] = std::array::from_fn(|g| fit::symmetric(&x_groups[g], &w_groups[g], 32.0));
     // Like the codes, the stored scales reach one further down than up.
@@ -108,11 +112,16 @@ pub(super) fn q6_k(
     Ok(())
 }
 
-/// `q·sqrt(2·mean x² of the block + x²)`, or `sqrt(mean x² of 32) + |x|` without importance.
+/// `q·sqrt(2·mean x² of the block + x²)`, or [`plain_weights`].
 fn weights_by_32(x: &[f32; QK], importance: Option<&[f32; QK]>) -> [f32; QK] {
-    if let Some(q) = importance {
-        return weights::from_importance(x, q, 2.0 * weights::mean_square(x));
+    match importance {
+        Some(q) => weights::from_importance(x, q, 2.0 * weights::mean_square(x)),
+        None => plain_weights(x),
     }
+}
+
+/// `sqrt(mean x² of the 32 weights) + |x|`
+fn plain_weights(x: &[f32; QK]) -> [f32; QK] {
     let mut w = [0.0; QK];
     for (w, x) in w.as_chunks_mut::<32>().0.iter_mut().zip(x.as_chunks().0) {
         let rms = weights::mean_square(x).sqrt();

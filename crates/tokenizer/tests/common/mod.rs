@@ -29,6 +29,20 @@ pub fn small_tokenizer() -> Arc<Tokenizer> {
     Arc::clone(&TOKENIZER)
 }
 
+/// A vocabulary in which any two bytes merge, in an order without pattern. A piece that ends in the
+/// wrong place nearly always shows in the ids.
+pub fn pairs_vocabulary() -> Vocabulary {
+    let bytes: Vec<String> = small_vocabulary().tokens[3..259].to_vec();
+    let pairs = (0..1 << 16).map(|n: usize| (n * 40_503) % (1 << 16)).map(|n| (&bytes[n >> 8], &bytes[n & 255]));
+    let tokens = bytes.iter().cloned().chain(pairs.clone().map(|(left, right)| format!("{left}{right}")));
+    Vocabulary {
+        tokens: tokens.chain(MARKERS.map(str::to_owned)).collect(),
+        merges: pairs.map(|(left, right)| format!("{left} {right}")).collect(),
+        bos: None,
+        eos: None,
+    }
+}
+
 /// The rules of `spec/tokenizer.md` §3.1 as patterns.
 const SPLITS: [&str; 3] = [
     r"\p{N}{1,3}",

@@ -1,24 +1,9 @@
-//! What was typed.
+//! `ds4 debug …`
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use super::ModelArgs;
+use crate::tiny_model::Recipe;
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
-
-/// Run DeepSeek V4 Flash on one machine.
-#[derive(Parser)]
-#[command(name = "ds4", version, max_term_width = 100)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// Commands.
-#[derive(Subcommand)]
-pub enum Command {
-    /// Print what the engine computes, for checks by other programs
-    #[command(subcommand)]
-    Debug(Debug),
-}
 
 /// Whether KV rows go through the model's own rounding.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
@@ -27,28 +12,6 @@ pub enum KvMode {
     Plain,
     /// FP8, FP4 and F16 as the model prescribes
     Cache,
-}
-
-/// Devices.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug, Default)]
-pub enum BackendName {
-    /// The processor
-    #[default]
-    Cpu,
-}
-
-/// Options of every command that loads a model.
-#[derive(Args, Clone)]
-pub struct ModelArgs {
-    /// GGUF file of a DeepSeek V4 model
-    #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
-    /// Device to compute on
-    #[arg(long, value_enum, default_value_t)]
-    pub backend: BackendName,
-    /// Threads; 0 means one a core
-    #[arg(short, long, default_value_t = 0, value_name = "N")]
-    pub threads: usize,
 }
 
 /// `ds4 debug …`
@@ -60,6 +23,8 @@ pub enum Debug {
     Greedy(DebugGreedy),
     /// Top logits and samples of every 500th for the last positions, for comparison with a recorded vector
     Vector(DebugVector),
+    /// Write a small random model with the true architecture
+    TinyModel(DebugTinyModel),
 }
 
 /// `ds4 debug logits`
@@ -123,4 +88,26 @@ pub struct DebugVector {
     /// Integer activations instead of exact arithmetic
     #[arg(long)]
     pub fast: bool,
+}
+
+const TINY_MODEL_EXAMPLES: &str = "\
+The weights are random, so the text it writes is noise; everything else is that of the real model: layer
+kinds, tensor names and types, tokenizer, metadata. The same seed and recipe give the same bytes.
+
+Example:
+  ds4 debug tiny-model tiny.gguf && ds4 run -m tiny.gguf -p \"Hello\" -n 64";
+
+/// `ds4 debug tiny-model`
+#[derive(Args)]
+#[command(after_help = TINY_MODEL_EXAMPLES)]
+pub struct DebugTinyModel {
+    /// Where the file goes; an existing one is overwritten
+    #[arg(value_name = "OUT.gguf")]
+    pub out: PathBuf,
+    /// Start of the random numbers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Types of the tensors
+    #[arg(long, value_enum, default_value_t = Recipe::Q2)]
+    pub recipe: Recipe,
 }

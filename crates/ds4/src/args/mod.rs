@@ -1,0 +1,78 @@
+//! What was typed. One file a command; a flag's documentation is its help.
+
+mod debug;
+mod inspect;
+mod run;
+mod tokenize;
+
+pub use debug::{Debug, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
+pub use inspect::InspectArgs;
+pub use run::{ComputeArgs, DumpArgs, OnOff, RunArgs, SamplingArgs};
+pub use tokenize::{TextArgs, TokenizeArgs};
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Most tokens of a context that a flag accepts: 4,096 times the trained one, and low enough that byte
+/// counts of any model stay within 64 bits.
+pub const CONTEXT_MAX: u64 = 1 << 32;
+
+const EXAMPLES: &str = "\
+Examples:
+  ds4 debug tiny-model tiny.gguf                      make a small random model to try things with
+  ds4 inspect tiny.gguf                               what is in it, and what memory it needs
+  ds4 run -m tiny.gguf -p \"Once upon a time\" -n 64    complete a text
+
+A model file is a GGUF file of DeepSeek V4 Flash. `ds4 COMMAND --help` has the flags of each command.
+Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 ended by Ctrl-C.";
+
+/// Run DeepSeek V4 Flash on one machine.
+#[derive(Parser)]
+#[command(name = "ds4", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Complete a text with a model
+    Run(Box<RunArgs>),
+    /// Show what a model file holds and what memory its contexts need
+    Inspect(InspectArgs),
+    /// Show the tokens of a text
+    Tokenize(TokenizeArgs),
+    /// Numbers for other programs to check, and a small model to check with
+    #[command(subcommand)]
+    Debug(Debug),
+}
+
+/// Devices.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug, Default)]
+pub enum BackendName {
+    /// The processor
+    #[default]
+    Cpu,
+}
+
+/// Options of every command that loads a model.
+#[derive(Args, Clone)]
+pub struct ModelArgs {
+    /// GGUF file of a DeepSeek V4 model
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Device to compute on
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendName,
+    /// Threads; 0 means one a core
+    #[arg(short, long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+}
+
+/// A number of tokens from 1 to `max`.
+fn tokens(max: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=max)
+}
