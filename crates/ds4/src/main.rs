@@ -31,7 +31,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Err(error) = ds4_gguf::install_truncation_handler() {
-        output::notice(&format!("a model file that is cut short while in use will end the program without a message: {error}"));
+        output::notice(&format!(
+            "a model file that is cut short while in use will end the program without a message: {error}"
+        ));
     }
     let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {

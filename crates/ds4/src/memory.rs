@@ -91,45 +91,29 @@ mod tests {
     use ds4_engine::kv::RowFormat;
     use ds4_engine::{Config, LayerKind};
 
+    /// The published sizes, as far as memory depends on them.
     fn published() -> Config {
+        let tiny = crate::tiny_model::gguf(crate::tiny_model::Recipe::Q8, 1).unwrap();
+        let tiny = Config::from_file(&ds4_gguf::File::from_vec(tiny).unwrap()).unwrap();
         let kind = |il: usize| match il {
             0 | 1 => LayerKind::Sliding,
             il if il.is_multiple_of(2) => LayerKind::Csa,
             _ => LayerKind::Hca,
         };
         Config {
-            name: None,
             layers: (0..43).map(kind).collect(),
             embd: 4096,
             vocab: 129_280,
             heads: 64,
             head_dim: 512,
-            rot: 64,
             q_rank: 1024,
             groups: 8,
             o_rank: 1024,
-            window: 128,
             index_heads: 64,
-            index_dim: 128,
-            top_k: 512,
             experts: 256,
             experts_used: 6,
             expert_ff: 2048,
-            hash_layers: 3,
-            expert_scale: 1.5,
-            swiglu_clamp: vec![10.0; 43],
-            sinkhorn: 20,
-            hc_eps: 1e-6,
-            rms_eps: 1e-6,
-            rope: ds4_engine::config::RopeConfig {
-                base: 10000.0,
-                compress_base: 160_000.0,
-                factor: 16.0,
-                original_context: 65536.0,
-                beta_fast: 32.0,
-                beta_slow: 1.0,
-            },
-            context: 1 << 20,
+            ..tiny
         }
     }
 

@@ -45,10 +45,9 @@ pub fn open_file(path: &Path) -> Result<File> {
             anyhow!("{error}; expected a GGUF file, check the path of the model")
         }
         Error::TensorTypeId { .. } => anyhow!("{}: {error}; use a published file or a newer ds4", path.display()),
-        Error::TooSmall { .. }
-        | Error::Truncated { .. }
-        | Error::OutOfFile { .. }
-        | Error::Implausible { .. } => anyhow!("{}: {error}; fetch the file again", path.display()),
+        Error::TooSmall { .. } | Error::Truncated { .. } | Error::OutOfFile { .. } | Error::Implausible { .. } => {
+            anyhow!("{}: {error}; fetch the file again", path.display())
+        }
         other => anyhow!("{}: {other}", path.display()),
     })
 }

@@ -87,7 +87,8 @@ pub trait Backend: Sized + Send + Sync {
     fn name(&self) -> String;
 
     /// Makes a matrix of `tensor`, whose type and size were checked against `format` and `shape`.
-    fn matrix(&self, file: &Arc<File>, tensor: &TensorInfo, format: Format, shape: MatrixShape) -> Result<Self::Matrix>;
+    fn matrix(&self, file: &Arc<File>, tensor: &TensorInfo, format: Format, shape: MatrixShape)
+    -> Result<Self::Matrix>;
     /// Makes a vector.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
     /// Makes a table of `width` experts a token, entries checked.
@@ -179,13 +180,19 @@ pub trait Backend: Sized + Send + Sync {
         caches: &mut [&mut Self::Cache],
     ) -> Result<()>;
     /// §10 router: experts and weights from the logits `z`.
-    fn route(&self, step: &Step<'_>, routing: &Routing<Self>, z: &Self::Buffer, routes: &mut Self::Routes) -> Result<()>;
+    fn route(
+        &self,
+        step: &Step<'_>,
+        routing: &Routing<Self>,
+        z: &Self::Buffer,
+        routes: &mut Self::Routes,
+    ) -> Result<()>;
     /// §10 routed and shared experts: `y = Σ_i w_i·E_i(h) + S(h)`.
     fn experts(
         &self,
         step: &Step<'_>,
+        il: usize,
         experts: &Experts<Self>,
-        clamp: f32,
         h: &Self::Buffer,
         routes: &Self::Routes,
         y: &mut Self::Buffer,

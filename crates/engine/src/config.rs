@@ -4,7 +4,7 @@
 //! the kernels rely on, and a file that says otherwise is refused by name.
 
 use crate::error::{Error, Result};
-use ds4_gguf::{File, Metadata};
+use ds4_gguf::{File, Metadata, Value};
 
 /// Streams of the residual (`N`). The mixing kernels are written for four.
 pub const STREAMS: usize = 4;
@@ -112,8 +112,10 @@ pub struct Config {
     pub hash_layers: usize,
     /// `wscale`: factor of routed weights.
     pub expert_scale: f32,
-    /// `clamp` of SwiGLU, one a layer.
+    /// `clamp` of SwiGLU in routed experts, one a layer.
     pub swiglu_clamp: Vec<f32>,
+    /// The same in shared experts; the published files have one key for both.
+    pub swiglu_clamp_shared: Vec<f32>,
     /// Sinkhorn iterations.
     pub sinkhorn: usize,
     /// `hc_eps`
@@ -184,10 +186,13 @@ impl Config {
         if architecture != "deepseek4" {
             return Err(Error::Architecture(architecture.to_owned()));
         }
+        if let Some(parts) = meta.opt_u32("split.count")?.filter(|n| *n > 1) {
+            return Err(Error::Split(parts));
+        }
         let keys = Keys(meta);
         let config = Self {
             name: meta.opt_str("general.name")?.map(str::to_owned),
-            layers: layer_kinds(&keys)?,
+            layers: layer_kinds(file, &keys)?,
             embd: keys.count("embedding_length", WIDTH_MAX)?,
             vocab: vocab(file, &keys)?,
             heads: keys.count("attention.head_count", WIDTH_MAX)?,
@@ -206,25 +211,23 @@ impl Config {
             hash_layers: meta.opt_u32(&full("hash_layer_count"))?.unwrap_or(0) as usize,
             expert_scale: keys.positive("expert_weights_scale", None)?,
             swiglu_clamp: Vec::new(),
+            swiglu_clamp_shared: Vec::new(),
             sinkhorn: keys.count_or("hyper_connection.sinkhorn_iterations", SINKHORN_MAX, 20)?,
             hc_eps: keys.positive("hyper_connection.epsilon", Some(1e-6))?,
             rms_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
             rope: rope(&keys)?,
             context: meta.opt_u64(&full("context_length"))?.unwrap_or(0) as usize,
         };
-        config.with_clamp(&keys)?.checked(&keys)
+        config.with_clamps(&keys)?.checked(&keys)
     }
 
-    fn with_clamp(mut self, keys: &Keys<'_>) -> Result<Self> {
-        const KEY: &str = "swiglu_clamp_exp";
-        let (found, layers) = (keys.0.f32_array(&full(KEY))?, self.layers.len());
-        if found.len() < layers {
-            return Err(keys.bad(KEY, format_args!("an array of {}", found.len()), format_args!("{layers} entries or more")));
-        }
-        if let Some(v) = found[..layers].iter().find(|v| !(v.is_finite() && **v > 0.0)) {
-            return Err(keys.bad(KEY, v, "positive numbers"));
-        }
-        self.swiglu_clamp = found[..layers].to_vec();
+    fn with_clamps(mut self, keys: &Keys<'_>) -> Result<Self> {
+        const SHARED: &str = "swiglu_clamp_shexp";
+        self.swiglu_clamp = clamps(keys, "swiglu_clamp_exp", self.layers.len())?;
+        self.swiglu_clamp_shared = match keys.0.get(&full(SHARED)) {
+            Some(_) => clamps(keys, SHARED, self.layers.len())?,
+            None => self.swiglu_clamp.clone(),
+        };
         Ok(self)
     }
 
@@ -253,7 +256,11 @@ impl Config {
         even("attention.head_count", self.heads, self.groups, 0)?;
         even("attention.indexer.key_length", self.index_dim, FP4_BLOCK, 0)?;
         if !self.index_dim.is_power_of_two() || self.index_dim < self.rot {
-            return Err(keys.bad("attention.indexer.key_length", self.index_dim, "a power of two not below the rotated width"));
+            return Err(keys.bad(
+                "attention.indexer.key_length",
+                self.index_dim,
+                "a power of two not below the rotated width",
+            ));
         }
         if self.experts_used > self.experts {
             return Err(keys.bad("expert_used_count", self.experts_used, format_args!("at most {}", self.experts)));
@@ -277,12 +284,40 @@ impl Config {
     }
 }
 
-fn layer_kinds(keys: &Keys<'_>) -> Result<Vec<LayerKind>> {
+/// One clamp a layer, from an array or from a single number for all.
+fn clamps(keys: &Keys<'_>, key: &str, layers: usize) -> Result<Vec<f32>> {
+    let found = match keys.0.get(&full(key)) {
+        Some(Value::Array(_)) => keys.0.f32_array(&full(key))?,
+        _ => vec![keys.0.f32(&full(key))?; layers],
+    };
+    if found.len() < layers {
+        return Err(keys.bad(
+            key,
+            format_args!("an array of {}", found.len()),
+            format_args!("{layers} entries or more"),
+        ));
+    }
+    if let Some(v) = found[..layers].iter().find(|v| !(v.is_finite() && **v > 0.0)) {
+        return Err(keys.bad(key, v, "positive numbers"));
+    }
+    Ok(found[..layers].to_vec())
+}
+
+fn layer_kinds(file: &File, keys: &Keys<'_>) -> Result<Vec<LayerKind>> {
     const KEY: &str = "attention.compress_ratios";
-    let layers = keys.count("block_count", LAYERS_MAX)?;
+    let blocks = keys.count("block_count", LAYERS_MAX)?;
+    // llama.cpp counts a draft block as a layer. The key alone proves nothing: some files have it without the tensors.
+    let drafts = keys.0.opt_u32(&full("nextn_predict_layers"))?.unwrap_or(0) as usize;
+    let has_drafts =
+        drafts > 0 && drafts < blocks && file.tensor(&format!("blk.{}.nextn.eh_proj.weight", blocks - 1)).is_some();
+    let layers = if has_drafts { blocks - drafts } else { blocks };
     let ratios = keys.0.i32_array(&full(KEY))?;
     if ratios.len() < layers {
-        return Err(keys.bad(KEY, format_args!("an array of {}", ratios.len()), format_args!("{layers} entries or more")));
+        return Err(keys.bad(
+            KEY,
+            format_args!("an array of {}", ratios.len()),
+            format_args!("{layers} entries or more"),
+        ));
     }
     let kind = |(il, ratio): (usize, &i32)| match ratio {
         0 => Ok(LayerKind::Sliding),
@@ -311,7 +346,11 @@ fn rope(keys: &Keys<'_>) -> Result<RopeConfig> {
     }
     Ok(RopeConfig {
         base: number("rope.freq_base", None)?,
-        compress_base: number("attention.compress_rope_freq_base", None)?,
+        compress_base: match keys.0.get(&full("attention.compress_rope_freq_base")) {
+            Some(_) => number("attention.compress_rope_freq_base", None)?,
+            // The key of an early converter.
+            None => number("rope.freq_base_swa", None)?,
+        },
         factor: number("rope.scaling.factor", Some(16.0))?,
         original_context: original as f64,
         beta_fast: number("rope.scaling.yarn_beta_fast", Some(32.0))?,

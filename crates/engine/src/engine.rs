@@ -1,11 +1,11 @@
 //! Sequences and steps over them.
 
+use crate::TokenId;
 use crate::backend::{Backend, Segment, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::forward::{Pass, Ropes, Workspace};
 use crate::weights::Weights;
-use crate::TokenId;
 use ds4_gguf::File;
 use std::sync::Arc;
 

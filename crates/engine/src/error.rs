@@ -21,6 +21,9 @@ pub enum Error {
     /// Another model family.
     #[error("general.architecture is \"{0}\"; ds4 runs only \"deepseek4\" files")]
     Architecture(String),
+    /// One part of a model that was split over several files.
+    #[error("this file is one of {0} parts of a split model; join them first (llama-gguf-split --merge)")]
+    Split(u32),
     /// A tensor that the architecture needs is not in the file.
     #[error("tensor {0} is missing; the file is incomplete or not a DeepSeek V4 model")]
     MissingTensor(String),

@@ -182,7 +182,7 @@ impl<B: Backend> Pass<'_, B> {
         let (b, step) = (self.backend, &self.step);
         b.project(step.rows(), &ws.h, &mut [(&w.router, &mut ws.z)])?;
         b.route(step, &w.routing, &ws.z, &mut ws.routes)?;
-        b.experts(step, &w.experts, step.config.swiglu_clamp[il], &ws.h, &ws.routes, &mut ws.y)
+        b.experts(step, il, &w.experts, &ws.h, &ws.routes, &mut ws.y)
     }
 
     /// §11, for the rows that want logits.

@@ -141,7 +141,7 @@ pub fn format_of(ty: TensorType) -> Option<Format> {
     Format::ALL.into_iter().find(same_name)
 }
 
-/// Types that a matrix may have, for messages.
+/// Types that weights may have, for messages. Even vectors may have any: quantisers do not spare the positional biases.
 const MATRIX_TYPES: &str = "F32, F16, BF16, Q8_0, Q2_K, Q4_K, Q5_K, Q6_K or IQ2_XXS";
 
 struct Loader<'a, B: Backend> {
@@ -164,7 +164,8 @@ impl<B: Backend> Loader<'_, B> {
 
     fn matrices(&self, name: &str, rows: usize, cols: usize, count: usize) -> Result<B::Matrix> {
         let tensor = self.find(name, &[cols, rows, count])?;
-        let wrong = || Error::Type { name: name.to_owned(), found: tensor.ty.name().to_owned(), expected: MATRIX_TYPES };
+        let wrong =
+            || Error::Type { name: name.to_owned(), found: tensor.ty.name().to_owned(), expected: MATRIX_TYPES };
         let format = format_of(tensor.ty).ok_or_else(wrong)?;
         self.backend.matrix(self.file, tensor, format, MatrixShape { rows, cols, count })
     }
@@ -174,10 +175,10 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     fn values(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
-        const TYPES: &str = "F32, F16 or BF16";
         let tensor = self.find(name, dims)?;
-        let wrong = || Error::Type { name: name.to_owned(), found: tensor.ty.name().to_owned(), expected: TYPES };
-        let format = format_of(tensor.ty).filter(|f| f.block_len() == 1).ok_or_else(wrong)?;
+        let wrong =
+            || Error::Type { name: name.to_owned(), found: tensor.ty.name().to_owned(), expected: MATRIX_TYPES };
+        let format = format_of(tensor.ty).ok_or_else(wrong)?;
         let mut values = vec![0.0; dims.iter().product()];
         ds4_quant::dequantize(format, self.file.data(tensor), &mut values).map_err(|_| wrong())?;
         Ok(values)
@@ -243,7 +244,8 @@ impl<B: Backend> Loader<'_, B> {
             let bias = if self.file.tensor(&name).is_some() { Some(self.vector(&name, c.experts)?) } else { None };
             Routing::Learned { bias }
         };
-        let routed = |what: &str, rows, cols| self.matrices(&blk(&format!("ffn_{what}_exps.weight")), rows, cols, c.experts);
+        let routed =
+            |what: &str, rows, cols| self.matrices(&blk(&format!("ffn_{what}_exps.weight")), rows, cols, c.experts);
         let shared = |what: &str, rows, cols| self.matrix(&blk(&format!("ffn_{what}_shexp.weight")), rows, cols);
         Ok(Ffn {
             norm: self.vector(&blk("ffn_norm.weight"), c.embd)?,

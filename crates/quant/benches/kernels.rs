@@ -74,12 +74,14 @@ fn measure(isa: Isa, format: Format, tokens: usize, bytes: &[u8]) {
     let mut out = vec![0.0; tokens * rows];
     let kernels = Kernels::new(isa);
     let repeat = (BYTES / 16 / bytes.len()).max(1);
-    let seconds = best(|| for _ in 0..repeat {
-        let out = Out::new(&mut out, rows);
-        // SAFETY: one thread.
-        match kind {
-            Some(_) => unsafe { kernels.matmul(w, 0..rows, &x, &pick, out) },
-            None => unsafe { kernels.matmul_f32(w, 0..rows, &values, &pick, out) },
+    let seconds = best(|| {
+        for _ in 0..repeat {
+            let out = Out::new(&mut out, rows);
+            // SAFETY: one thread.
+            match kind {
+                Some(_) => unsafe { kernels.matmul(w, 0..rows, &x, &pick, out) },
+                None => unsafe { kernels.matmul_f32(w, 0..rows, &values, &pick, out) },
+            }
         }
     }) / repeat as f64;
     let gb = (rows * row) as f64 / seconds / 1e9;

@@ -7,8 +7,8 @@ mod tokenize;
 
 pub use debug::{Debug, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use inspect::InspectArgs;
-pub use run::{ComputeArgs, DumpArgs, OnOff, RunArgs, SamplingArgs};
-pub use tokenize::{TextArgs, TokenizeArgs};
+pub use run::{OnOff, RunArgs, SamplingArgs};
+pub use tokenize::TokenizeArgs;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};

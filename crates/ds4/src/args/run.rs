@@ -24,6 +24,8 @@ Examples:
   ds4 run -m model.gguf --perplexity book.txt --ctx 4096     how well it predicts a text
   ds4 run -m model.gguf -f prompt.txt --dump-logprobs a.json -n 4";
 
+const DIAGNOSTICS: &str = "Diagnostics, instead of a completion";
+
 /// `ds4 run`
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -43,8 +45,10 @@ pub struct RunArgs {
     pub sampling: SamplingArgs,
     #[command(flatten, next_help_heading = "Computation")]
     pub compute: ComputeArgs,
-    #[command(flatten, next_help_heading = "Diagnostics, instead of a completion")]
+    #[command(flatten, next_help_heading = DIAGNOSTICS)]
     pub dump: DumpArgs,
+    #[command(flatten, next_help_heading = DIAGNOSTICS)]
+    pub logprobs: LogprobsArgs,
 }
 
 /// Where the text comes from.
@@ -134,11 +138,9 @@ pub struct DumpArgs {
     /// Write a greedy completion with the most probable alternatives of every step, end of sequence included
     #[arg(long, value_name = "FILE", conflicts_with_all = ["SamplingArgs", "perplexity"])]
     pub dump_logprobs: Option<PathBuf>,
-    #[command(flatten)]
-    pub logprobs: LogprobsArgs,
 }
 
-/// Details of `--dump-logprobs`.
+/// A detail of `--dump-logprobs`.
 #[derive(Args)]
 pub struct LogprobsArgs {
     /// Alternatives a step of --dump-logprobs
@@ -194,9 +196,8 @@ mod tests {
 
     #[test]
     fn numbers_outside_their_range_are_refused() {
-        let parse = |flag: &str, value: &str| {
-            Cli::try_parse_from(["ds4", "run", "-m", "m", "-p", "x", flag, value]).is_ok()
-        };
+        let parse =
+            |flag: &str, value: &str| Cli::try_parse_from(["ds4", "run", "-m", "m", "-p", "x", flag, value]).is_ok();
         for (flag, good, bad) in [
             ("--temp", "0", "-0.1"),
             ("--temp", "100", "100.1"),

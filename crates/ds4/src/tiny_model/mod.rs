@@ -31,6 +31,15 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    const fn name(self) -> &'static str {
+        match self {
+            Recipe::F32 => "f32",
+            Recipe::Q8 => "q8",
+            Recipe::Q2 => "q2",
+            Recipe::Q4 => "q4",
+        }
+    }
+
     fn format(self, class: Class) -> Format {
         match (self, class) {
             (Recipe::F32, _) | (_, Class::Vector) => Format::F32,
@@ -43,10 +52,10 @@ impl Recipe {
     }
 }
 
-/// The file, 4 to 21 MB.
+/// The file, 6 to 36 MB.
 pub fn gguf(recipe: Recipe, seed: u64) -> Result<Vec<u8>> {
     let vocabulary = Vocabulary::new();
-    let name = format!("Tiny random DeepSeek V4, {recipe:?}, seed {seed}");
+    let name = format!("Tiny random DeepSeek V4, {}, seed {seed}", recipe.name());
     let mut writer = Writer::new();
     metadata::add(&mut writer, &name, &vocabulary);
     for tensor in plan::tensors(vocabulary.len()) {

@@ -60,8 +60,14 @@ pub enum Class {
 /// How a tensor's values are drawn.
 #[derive(Clone, Copy, Debug)]
 pub enum Fill {
-    Normal { mean: f32, spread: f32 },
-    Uniform { low: f32, high: f32 },
+    Normal {
+        mean: f32,
+        spread: f32,
+    },
+    Uniform {
+        low: f32,
+        high: f32,
+    },
     /// The hash-routing table.
     Experts,
 }

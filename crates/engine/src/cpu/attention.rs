@@ -67,7 +67,15 @@ struct Keys {
 }
 
 impl Keys {
-    fn gather(b: &CpuBackend, step: &Step<'_>, il: usize, segment: &Segment, kv: &Buffer, cache: &Cache, all: bool) -> Self {
+    fn gather(
+        b: &CpuBackend,
+        step: &Step<'_>,
+        il: usize,
+        segment: &Segment,
+        kv: &Buffer,
+        cache: &Cache,
+        all: bool,
+    ) -> Self {
         let (c, d) = (step.config, kv.width);
         let old = segment.start.min(c.window - 1);
         let mut raw = vec![0.0; (old + segment.rows.len()) * d];

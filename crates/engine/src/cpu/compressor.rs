@@ -190,7 +190,8 @@ pub(super) fn index_select(
                     score(b, step, q, w, segment.rows.start + row, &decoded, to);
                 }
             });
-            let best = scores.par_chunks(total).zip(rows.clone()).map(|(s, row)| top_k(&s[..visible(row)], step.config.top_k));
+            let best =
+                scores.par_chunks(total).zip(rows.clone()).map(|(s, row)| top_k(&s[..visible(row)], step.config.top_k));
             selection.chosen.extend(best.collect::<Vec<_>>());
         }
     }

@@ -174,8 +174,9 @@ pub(super) fn project_grouped(b: &CpuBackend, rows: usize, groups: usize, w: &Ma
     let rounded = Rounded::new(b, [w.format()], values, rows * groups, width);
     let stride = out.width;
     let to = Out::new(out.rows_mut(rows), stride);
-    let tasks: Vec<(usize, Range<usize>)> =
-        (0..groups).flat_map(|g| split(b, per_group).map(move |r| (g, g * per_group + r.start..g * per_group + r.end))).collect();
+    let tasks: Vec<(usize, Range<usize>)> = (0..groups)
+        .flat_map(|g| split(b, per_group).map(move |r| (g, g * per_group + r.start..g * per_group + r.end)))
+        .collect();
     tasks.into_par_iter().for_each(|(g, range)| {
         let tokens: Vec<u32> = (0..rows).map(|t| (t * groups + g) as u32).collect();
         let input = rounded.input(w.format(), values);

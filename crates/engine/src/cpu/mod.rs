@@ -98,7 +98,13 @@ impl CpuBackend {
             .build()
             .map_err(|e| Error::Threads(e.to_string()))?;
         let layout = Arc::new(KvLayout::new(config, options.rows));
-        Ok(Self { kernels: Kernels::new(Isa::best()), precision: options.precision, layout, pool, scratch: Mutex::default() })
+        Ok(Self {
+            kernels: Kernels::new(Isa::best()),
+            precision: options.precision,
+            layout,
+            pool,
+            scratch: Mutex::default(),
+        })
     }
 
     fn isa(&self) -> Isa {
@@ -131,7 +137,13 @@ impl Backend for CpuBackend {
         format!("cpu ({}, {} threads, {mode})", self.isa().name(), self.threads())
     }
 
-    fn matrix(&self, file: &Arc<File>, tensor: &TensorInfo, format: Format, shape: MatrixShape) -> Result<linear::Matrix> {
+    fn matrix(
+        &self,
+        file: &Arc<File>,
+        tensor: &TensorInfo,
+        format: Format,
+        shape: MatrixShape,
+    ) -> Result<linear::Matrix> {
         linear::Matrix::new(file, tensor, format, shape)
     }
 
@@ -277,13 +289,13 @@ impl Backend for CpuBackend {
     fn experts(
         &self,
         step: &Step<'_>,
+        il: usize,
         experts: &Experts<Self>,
-        clamp: f32,
         h: &Buffer,
         routes: &moe::Routes,
         y: &mut Buffer,
     ) -> Result<()> {
-        moe::experts(self, step, experts, clamp, h, routes, y);
+        moe::experts(self, step, il, experts, h, routes, y);
         Ok(())
     }
 

@@ -136,8 +136,8 @@ fn matrix<'a>(group: &Group, routed: &'a Matrix, shared: &'a Matrix) -> (&'a Mat
 pub(super) fn experts(
     b: &CpuBackend,
     step: &Step<'_>,
+    il: usize,
     w: &Experts<CpuBackend>,
-    clamp: f32,
     h: &Buffer,
     routes: &Routes,
     y: &mut Buffer,
@@ -154,14 +154,18 @@ pub(super) fn experts(
     let x = h.rows(rows);
     let formats = [w.gate.format(), w.up.format(), w.shared_gate.format(), w.shared_up.format()];
     let rounded = Rounded::new(b, formats, x, rows, h.width);
+    let clamps = (step.config.swiglu_clamp[il], step.config.swiglu_clamp_shared[il]);
     let (gate_out, up_out) = (Out::new(gate, ff), Out::new(up, ff));
     order.tasks(b, ff).into_par_iter().for_each(|(group, range)| {
         let tokens = &order.tokens[group.slots.clone()];
-        for (m, out) in [(matrix(group, &w.gate, &w.shared_gate), gate_out), (matrix(group, &w.up, &w.shared_up), up_out)] {
+        for (m, out) in
+            [(matrix(group, &w.gate, &w.shared_gate), gate_out), (matrix(group, &w.up, &w.shared_up), up_out)]
+        {
             let input = rounded.input(m.0.format(), x);
             // SAFETY: tasks differ in slots or rows.
             unsafe { input.multiply(b, m.0.part(m.1), range.clone(), tokens, out.skip(group.slots.start)) };
         }
+        let clamp = if group.expert.is_some() { clamps.0 } else { clamps.1 };
         for slot in group.slots.clone() {
             // SAFETY: as above; gate and up are different buffers.
             let (g, u) = unsafe { (gate_out.slice(slot, range.clone()), up_out.slice(slot, range.clone())) };

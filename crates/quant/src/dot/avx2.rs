@@ -198,7 +198,12 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn half(bits: u16) -> f32 {
-        _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))))
+        // A broadcast, since an insertion into one lane would wait for whatever used the register before.
+        _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(bits as i16)))
+    }
+    #[inline(always)]
+    unsafe fn splat_half(p: *const u8) -> __m256 {
+        _mm256_cvtph_ps(_mm_set1_epi16(p.cast::<i16>().read_unaligned()))
     }
     #[inline(always)]
     unsafe fn prefetch(p: *const u8) {

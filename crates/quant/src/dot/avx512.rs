@@ -84,6 +84,7 @@ impl Simd for Avx512 {
         fn fma(a: __m256, b: __m256, c: __m256) -> __m256;
         fn sum(v: __m256) -> f32;
         fn half(bits: u16) -> f32;
+        fn splat_half(p: *const u8) -> __m256;
         fn prefetch(p: *const u8);
     }
 }

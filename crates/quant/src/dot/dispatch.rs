@@ -6,7 +6,7 @@ use super::scalar::Scalar;
 use super::simd::Simd;
 use super::{Activations, Matrix, dense, kquants, q8_0};
 use crate::Format;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Range;
 
 /// An instruction set that kernels exist for. Values other than `Scalar` exist only where the machine has
@@ -310,20 +310,21 @@ unsafe fn dequantised<S: Simd>(
     tokens: usize,
     out: Out<'_>,
 ) {
-    thread_local!(static ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
-    ROWS.with_borrow_mut(|buffer| {
-        buffer.resize(dense::ROWS * w.cols, 0.0);
-        let mut first = rows.start;
-        while first < rows.end {
-            let n = (rows.end - first).min(dense::ROWS);
-            let bytes = &w.data[first * w.row_bytes()..(first + n) * w.row_bytes()];
-            let whole = crate::dequantize(w.format, bytes, &mut buffer[..n * w.cols]);
-            assert!(whole.is_ok(), "a matrix holds whole blocks");
-            // SAFETY: the buffer holds n rows; the rest is forwarded.
-            unsafe { dense::product::<S, f32>(buffer.as_ptr(), n, w.cols, token, tokens, out, first) };
-            first += n;
-        }
-    });
+    thread_local!(static ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) });
+    // Taken, not borrowed in a closure, which would be compiled without the features.
+    let mut buffer = ROWS.take();
+    buffer.resize(dense::ROWS * w.cols, 0.0);
+    let mut first = rows.start;
+    while first < rows.end {
+        let n = (rows.end - first).min(dense::ROWS);
+        let bytes = &w.data[first * w.row_bytes()..(first + n) * w.row_bytes()];
+        let whole = crate::dequantize(w.format, bytes, &mut buffer[..n * w.cols]);
+        assert!(whole.is_ok(), "a matrix holds whole blocks");
+        // SAFETY: the buffer holds n rows; the rest is forwarded.
+        unsafe { dense::product::<S, f32>(buffer.as_ptr(), n, w.cols, token, tokens, out, first) };
+        first += n;
+    }
+    ROWS.set(buffer);
 }
 
 /// # Safety

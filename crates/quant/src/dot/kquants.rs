@@ -28,7 +28,7 @@ const RUN: usize = 8;
 /// Rows walked per pass over the tokens, so that their bytes stay in the first-level cache.
 const STRIP: usize = 8;
 /// How far ahead of the block in work weights are asked for, in bytes.
-const PREFETCH: usize = 1536;
+const PREFETCH: usize = 3072;
 
 /// One opened block.
 pub(super) trait Block<S: Simd>: Sized {

@@ -22,12 +22,15 @@ mod activations;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[allow(clippy::needless_range_loop)] // see the note on closures in kquants.rs: indices keep lanes in registers
 mod dense;
 mod dispatch;
+#[allow(clippy::needless_range_loop)]
 mod kquants;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod out;
+#[allow(clippy::needless_range_loop)]
 mod q8_0;
 mod scalar;
 mod simd;
@@ -65,7 +68,7 @@ impl<'a> Matrix<'a> {
     /// Bytes of one row.
     #[inline]
     pub fn row_bytes(&self) -> usize {
-        if self.rows == 0 { 0 } else { self.data.len() / self.rows }
+        self.data.len().checked_div(self.rows).unwrap_or(0)
     }
 
     /// The bytes of row `r`.

@@ -258,6 +258,11 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         vgetq_lane_f32::<0>(widen(vdup_n_u16(bits)))
     }
     #[inline(always)]
+    unsafe fn splat_half(p: *const u8) -> Self::Floats {
+        let v = widen(vdup_n_u16(p.cast::<u16>().read_unaligned()));
+        float32x4x2_t(v, v)
+    }
+    #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
         asm!("prfm pldl1keep, [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
     }

@@ -38,7 +38,7 @@ impl<'a> Out<'a> {
 
     /// Number of whole token rows.
     pub fn tokens(&self) -> usize {
-        if self.stride == 0 { 0 } else { self.len / self.stride }
+        self.len.checked_div(self.stride).unwrap_or(0)
     }
 
     /// Values in a token row.

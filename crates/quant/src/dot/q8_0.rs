@@ -25,7 +25,7 @@ const TILE_TOKENS: usize = 6;
 /// Blocks of a packed slab: 16 × 512 words = 16 KiB.
 const SLAB: usize = 16;
 /// How far ahead weights are asked for, in bytes.
-const PREFETCH: usize = 1024;
+const PREFETCH: usize = 4096;
 
 /// Rows `rows` of `w` times the tokens `tokens` of `x`.
 ///
@@ -85,7 +85,7 @@ unsafe fn one_row<S: Simd, const T: usize>(
         for b in 0..w.cols / QK8 {
             let block = p.add(b * BYTES);
             S::prefetch(block.wrapping_add(PREFETCH));
-            let d = S::splat_f32(S::half(block.cast::<u16>().read_unaligned()));
+            let d = S::splat_half(block);
             for t in 0..T {
                 let sum = S::dot_i8_i16(S::zero(), block.add(2).cast(), q[t].add(b * QK8));
                 total[t] = S::fma(S::to_floats(sum), d, total[t]);

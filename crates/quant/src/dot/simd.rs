@@ -79,6 +79,12 @@ pub(super) trait Simd: Copy {
     unsafe fn sum(v: Self::Floats) -> f32;
     /// Half to single.
     unsafe fn half(bits: u16) -> f32;
+    /// The half at `p`, widened, in all lanes.
+    #[inline(always)]
+    unsafe fn splat_half(p: *const u8) -> Self::Floats {
+        // SAFETY: two readable bytes, features on.
+        unsafe { Self::splat_f32(Self::half(p.cast::<u16>().read_unaligned())) }
+    }
     /// Asks for the cache line at `p`, which need not be valid.
     unsafe fn prefetch(p: *const u8);
 }

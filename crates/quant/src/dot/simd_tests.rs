@@ -104,13 +104,15 @@ unsafe fn check_words<S: Simd>(a: [i8; 32], b: [i16; 32]) {
         assert_eq!(total::<S>(once), products(&a, &b));
         let twice = S::dot_i16(once, wide.as_ptr(), b.as_ptr());
         assert_eq!(total::<S>(twice), products(&a, &b) + products(&wide[..16], &b));
-        let pairs = |acc, from: [i16; 16]| S::multiply_pairs(acc, S::load_words(wide.as_ptr()), S::load_words(from.as_ptr()));
+        let pairs =
+            |acc, from: [i16; 16]| S::multiply_pairs(acc, S::load_words(wide.as_ptr()), S::load_words(from.as_ptr()));
         let first: [i16; 16] = std::array::from_fn(|i| b[i]);
         let lanes = floats::<S>(S::to_floats(pairs(S::zero(), first)));
         let want: [i64; 8] = std::array::from_fn(|j| products(&wide[2 * j..2 * j + 2], &first[2 * j..2 * j + 2]));
         assert_eq!(lanes, want.map(|v| v as f32));
         let pair = S::splat_words(b.as_ptr());
-        let lanes = floats::<S>(S::to_floats(S::multiply_pairs(pairs(S::zero(), first), S::load_words(wide.as_ptr()), pair)));
+        let lanes =
+            floats::<S>(S::to_floats(S::multiply_pairs(pairs(S::zero(), first), S::load_words(wide.as_ptr()), pair)));
         let want: [i64; 8] = std::array::from_fn(|j| want[j] + products(&wide[2 * j..2 * j + 2], &b[..2]));
         assert_eq!(lanes, want.map(|v| v as f32));
     }
@@ -132,7 +134,9 @@ unsafe fn check_floats<S: Simd>(a: [f32; 8], b: [f32; 8]) {
         let (x, y) = (S::load_f32(a.as_ptr()), S::load_f32(b.as_ptr()));
         assert_eq!(floats::<S>(x), a);
         let magnitude: f32 = a.iter().map(|v| v.abs()).sum();
-        assert!((f64::from(S::sum(x)) - a.iter().map(|v| f64::from(*v)).sum::<f64>()).abs() <= f64::from(1e-6 * magnitude));
+        assert!(
+            (f64::from(S::sum(x)) - a.iter().map(|v| f64::from(*v)).sum::<f64>()).abs() <= f64::from(1e-6 * magnitude)
+        );
         let z = S::fma(x, y, S::splat_f32(b[0]));
         for (j, got) in floats::<S>(z).into_iter().enumerate() {
             let want = f64::from(a[j]) * f64::from(b[j]) + f64::from(b[0]);
@@ -146,7 +150,10 @@ unsafe fn check_floats<S: Simd>(a: [f32; 8], b: [f32; 8]) {
 
 unsafe fn check_halves<S: Simd>() {
     let same = |what: &str, bits: u16, got: f32, want: f32| {
-        assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{what} {bits:#x}: {got} for {want}");
+        assert!(
+            got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+            "{what} {bits:#x}: {got} for {want}"
+        );
     };
     for start in (0..=u16::MAX).step_by(8) {
         let v: [u16; 8] = std::array::from_fn(|i| start + i as u16);
@@ -156,7 +163,11 @@ unsafe fn check_halves<S: Simd>() {
             let want = half::f16::from_bits(v[j]).to_f32();
             same("f16", v[j], f16[j], want);
             // SAFETY: by `on_every_set`.
-            same("half", v[j], unsafe { S::half(v[j]) }, want);
+            let (half, splat) = unsafe { (S::half(v[j]), floats::<S>(S::splat_half(v[j..].as_ptr().cast()))) };
+            same("half", v[j], half, want);
+            for lane in splat {
+                same("splat_half", v[j], lane, want);
+            }
             same("bf16", v[j], bf16[j], f32::from_bits(u32::from(v[j]) << 16));
         }
     }

@@ -90,9 +90,10 @@ fn check(isa: Isa, format: Format, integer: bool, rows: usize, cols: usize, toke
     let range = (rng.next() % rows as u64) as usize..rows;
     let mut got = vec![f32::NAN; tokens * rows];
     let (kernels, out) = (Kernels::new(isa), Out::new(&mut got, rows));
-    // SAFETY: one thread.
     match kind {
+        // SAFETY: one thread.
         Some(_) => unsafe { kernels.matmul(w, range.clone(), &x, &pick, out) },
+        // SAFETY: one thread.
         None => unsafe { kernels.matmul_f32(w, range.clone(), &values, &pick, out) },
     }
     for (i, t) in pick.iter().enumerate() {

@@ -1,0 +1,71 @@
+//! `ds4 run`: completes a text, or prints what the model makes of it.
+//!
+//! | file | content |
+//! |---|---|
+//! | `session.rs` | one sequence on a loaded model: prefill, decode, times |
+//! | `complete.rs` | the completion, streamed or as JSON |
+//! | `dump.rs` | logits and log-probabilities for other programs |
+//! | `perplexity.rs` | how well a text is predicted |
+//! | `progress.rs` | the bar on a terminal |
+
+mod complete;
+mod dump;
+mod perplexity;
+mod progress;
+mod session;
+
+use crate::args::RunArgs;
+use crate::model::Model;
+use crate::{text, tokenize};
+use anyhow::{Result, bail};
+use ds4_engine::TokenId;
+use ds4_tokenizer::Tokenizer;
+use session::Session;
+use std::process::ExitCode;
+use std::time::Instant;
+
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let started = Instant::now();
+    let model = Model::open(&args.model.model)?;
+    let tokenizer = model.tokenizer()?;
+    if let Some(path) = &args.source.perplexity {
+        return perplexity::run(args, path, model, &tokenizer, started);
+    }
+    let text = text::not_empty(text::read(args.source.prompt.as_deref(), args.source.file.as_deref())?)?;
+    if args.dump.dump_tokens {
+        tokenize::print(&tokenizer, &tokenizer.encode_rendered(&text)?, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let prompt = prompt(&tokenizer, &text, args.compute.ctx)?;
+    if let Some(path) = &args.dump.dump_logits {
+        dump::logits(args, path, model, &prompt, started)
+    } else if let Some(path) = &args.dump.dump_logprobs {
+        dump::logprobs(args, path, model, &tokenizer, &prompt, started)
+    } else {
+        complete::run(args, model, &tokenizer, &prompt, started)
+    }
+}
+
+/// BOS and the tokens of `text`, which leave room for one more in a context of `ctx`.
+fn prompt(tokenizer: &Tokenizer, text: &str, ctx: usize) -> Result<Vec<TokenId>> {
+    let bos = std::iter::once(tokenizer.specials().bos);
+    let prompt: Vec<TokenId> = bos.chain(tokenizer.encode_text(text)?).map(|id| id.0).collect();
+    let len = prompt.len();
+    if len >= ctx {
+        bail!(
+            "the prompt has {len} tokens, but a context of {ctx} holds at most {} before a completion; shorten it or use --ctx {} or more",
+            ctx - 1,
+            len + 1
+        );
+    }
+    Ok(prompt)
+}
+
+/// Most tokens that a completion of `prompt` may have, and whether `-n` is what limits it.
+fn room(args: &RunArgs, prompt: &[TokenId]) -> (usize, bool) {
+    let context = args.compute.ctx.saturating_sub(prompt.len());
+    match args.tokens {
+        Some(n) if n <= context => (n, true),
+        _ => (context, false),
+    }
+}

@@ -1,0 +1,43 @@
+//! A bar on standard error, only where a person can see it.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// How often the bar is redrawn while nothing moves, so that a long chunk does not look like a hang.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The bar; it disappears when dropped.
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Shows `label` and how many of `total` tokens are done.
+    pub fn start(label: &'static str, total: usize) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let style =
+            ProgressStyle::with_template("{msg} [{bar:32}] {human_pos}/{human_len} tokens, {per_sec}, {eta} left");
+        let bar = ProgressBar::new(total as u64).with_message(label);
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(TICK);
+        Self(Some(bar))
+    }
+
+    /// So many tokens are done.
+    pub fn set(&self, done: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(done as u64);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
