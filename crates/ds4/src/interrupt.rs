@@ -28,3 +28,30 @@ impl Interrupt {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use signal_hook::low_level::raise;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    /// Set for the process that sends itself the signals.
+    const CHILD: &str = "DS4_TEST_INTERRUPTED";
+
+    #[test]
+    fn the_first_signal_asks_and_the_second_ends_the_process() {
+        if std::env::var_os(CHILD).is_some() {
+            let interrupt = Interrupt::install().unwrap();
+            assert!(!interrupt.is_requested());
+            raise(SIGINT).unwrap();
+            assert!(interrupt.is_requested());
+            raise(SIGINT).unwrap();
+            panic!("still running");
+        }
+        let name = "interrupt::tests::the_first_signal_asks_and_the_second_ends_the_process";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.args([name, "--exact"]).env(CHILD, "1").output().unwrap();
+        assert_eq!(output.status.signal(), Some(SIGINT), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}

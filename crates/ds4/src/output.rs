@@ -22,8 +22,7 @@ pub fn printable(text: &str) -> String {
 /// Prints `text` on standard output.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
 /// Prints `value` as one line of JSON on standard output.

@@ -128,13 +128,18 @@ fn greedy_continuation_equals_the_reference() {
     let fixture = fixture();
     for g in &fixture.greedy {
         let mut engine = engine(Precision::Exact, g["mode"] == "plain", 64);
-        let (prompt, want, margins): (Vec<u32>, Vec<u32>, Vec<f64>) = (list(&g["prompt"]), list(&g["tokens"]), list(&g["margins"]));
+        let (prompt, want, margins): (Vec<u32>, Vec<u32>, Vec<f64>) =
+            (list(&g["prompt"]), list(&g["tokens"]), list(&g["margins"]));
         let mut sequence = engine.sequence().unwrap();
         let mut logits = engine.prefill(&mut sequence, &prompt, Logits::Last, &mut |_| (), &|| false).unwrap();
         for (i, want) in want.iter().enumerate() {
             let token = ds4_engine::sampler::argmax(&logits);
             if token != *want {
-                assert!(margins[i] < 0.3 && g["mode"] == "cache", "step {i}: {token} instead of {want}, margin {}", margins[i]);
+                assert!(
+                    margins[i] < 0.3 && g["mode"] == "cache",
+                    "step {i}: {token} instead of {want}, margin {}",
+                    margins[i]
+                );
                 break;
             }
             logits = decode(&mut engine, &mut sequence, token);

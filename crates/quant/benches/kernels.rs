@@ -77,9 +77,10 @@ fn measure(isa: Isa, format: Format, tokens: usize, bytes: &[u8]) {
     let seconds = best(|| {
         for _ in 0..repeat {
             let out = Out::new(&mut out, rows);
-            // SAFETY: one thread.
             match kind {
+                // SAFETY: one thread.
                 Some(_) => unsafe { kernels.matmul(w, 0..rows, &x, &pick, out) },
+                // SAFETY: one thread.
                 None => unsafe { kernels.matmul_f32(w, 0..rows, &values, &pick, out) },
             }
         }

@@ -91,8 +91,9 @@ pub struct DebugVector {
 }
 
 const TINY_MODEL_EXAMPLES: &str = "\
-The weights are random, so the text it writes is noise; everything else is that of the real model: layer
-kinds, tensor names and types, tokenizer, metadata. The same seed and recipe give the same bytes.
+The weights are random, so the text it writes is noise; everything else is that of the real
+model: layer kinds, tensor names and types, tokenizer, metadata. The same seed and recipe give
+the same bytes.
 
 Example:
   ds4 debug tiny-model tiny.gguf && ds4 run -m tiny.gguf -p \"Hello\" -n 64";

@@ -24,8 +24,9 @@ Examples:
   ds4 inspect tiny.gguf                               what is in it, and what memory it needs
   ds4 run -m tiny.gguf -p \"Once upon a time\" -n 64    complete a text
 
-A model file is a GGUF file of DeepSeek V4 Flash. `ds4 COMMAND --help` has the flags of each command.
-Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 ended by Ctrl-C.";
+A model file is a GGUF file of DeepSeek V4 Flash. `ds4 COMMAND --help` has the flags of each.
+Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 ended
+by Ctrl-C.";
 
 /// Run DeepSeek V4 Flash on one machine.
 #[derive(Parser)]
@@ -65,7 +66,7 @@ pub struct ModelArgs {
     #[arg(short, long, value_name = "FILE")]
     pub model: PathBuf,
     /// Device to compute on
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
     pub backend: BackendName,
     /// Threads; 0 means one a core
     #[arg(short, long, default_value_t = 0, value_name = "N")]

@@ -12,10 +12,10 @@ const LOGPROBS_TOP_K_MAX: u64 = 128;
 const TEMPERATURE_MAX: f32 = 100.0;
 
 const EXAMPLES: &str = "\
-The prompt is given to the model as plain text after the begin-of-sequence token: no chat format, no
-system prompt. The completion goes to standard output as it is made, progress and timings to standard
-error. It ends with the model's end-of-sequence token, after -n tokens, or when the context is full.
-Ctrl-C ends it early; a second one at once.
+The prompt is given to the model as plain text after the begin-of-sequence token: no chat
+format, no system prompt. The completion goes to standard output as it is made, progress and
+timings to standard error. It ends with the model's end-of-sequence token, after -n tokens, or
+when the context is full. Ctrl-C ends it early; a second one at once.
 
 Examples:
   ds4 run -m model.gguf -p \"The capital of France is\" -n 16
@@ -121,7 +121,7 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub exact: bool,
     /// The model's own rounding of KV rows to FP8, FP4 and F16
-    #[arg(long, value_enum, default_value_t = OnOff::On)]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = OnOff::On)]
     pub kv_rounding: OnOff,
 }
 

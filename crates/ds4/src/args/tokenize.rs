@@ -4,8 +4,8 @@ use clap::Args;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
-Without --json: the list of ids, then a line for each token with its id and its string in the vocabulary,
-where \u{120} is a space and \u{10a} a line break.
+Without --json: the list of ids, then a line for each token with its id and its string in the
+vocabulary, where \u{120} is a space and \u{10a} a line break.
 
 Examples:
   ds4 tokenize -m model.gguf -p \"Hello, world!\"

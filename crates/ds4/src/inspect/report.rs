@@ -247,7 +247,11 @@ fn hyper_parameters(c: &Config) -> Vec<HyperParameter> {
         ("rope.freq_base", c.rope.base.into(), "RoPE base, sliding layers"),
         ("attention.compress_rope_freq_base", c.rope.compress_base.into(), "RoPE base, compressed layers"),
         ("rope.scaling.factor", c.rope.factor.into(), "YaRN factor"),
-        ("rope.scaling.original_context_length", count(c.rope.original_context as usize), "YaRN original context, tokens"),
+        (
+            "rope.scaling.original_context_length",
+            count(c.rope.original_context as usize),
+            "YaRN original context, tokens",
+        ),
         ("rope.scaling.yarn_beta_fast", c.rope.beta_fast.into(), "YaRN beta fast"),
         ("rope.scaling.yarn_beta_slow", c.rope.beta_slow.into(), "YaRN beta slow"),
     ]

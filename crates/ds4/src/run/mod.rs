@@ -52,10 +52,9 @@ fn prompt(tokenizer: &Tokenizer, text: &str, ctx: usize) -> Result<Vec<TokenId>>
     let prompt: Vec<TokenId> = bos.chain(tokenizer.encode_text(text)?).map(|id| id.0).collect();
     let len = prompt.len();
     if len >= ctx {
+        let least = len + 1;
         bail!(
-            "the prompt has {len} tokens, but a context of {ctx} holds at most {} before a completion; shorten it or use --ctx {} or more",
-            ctx - 1,
-            len + 1
+            "the prompt has {len} tokens, expected fewer than the context of {ctx}; shorten it or use --ctx {least} or more"
         );
     }
     Ok(prompt)

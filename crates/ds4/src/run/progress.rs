@@ -16,8 +16,7 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }
-        let style =
-            ProgressStyle::with_template("{msg} [{bar:32}] {human_pos}/{human_len} tokens, {per_sec}, {eta} left");
+        let style = ProgressStyle::with_template("{msg} [{bar:32}] {human_pos}/{human_len} tokens, {eta} left");
         let bar = ProgressBar::new(total as u64).with_message(label);
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));

@@ -20,12 +20,19 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "aarch64")]
     Neon,
     #[cfg(target_arch = "aarch64")]
     NeonDot,
 }
+
+/// Tokens from which products compiled for AVX-512 are faster than for AVX2. With fewer, opening the blocks counts, which the
+/// compiler does in 512-bit registers: storing those and switching to them costs more than they save.
+#[cfg(target_arch = "x86_64")]
+const AVX512_FROM: usize = 6;
 
 /// The entry points compiled for one instruction set, as a module. One list of features says what to detect and what to enable.
 macro_rules! entry_points {
@@ -57,8 +64,13 @@ macro_rules! entry_points {
 entry_points!(plain: super::Scalar, none []);
 #[cfg(target_arch = "x86_64")]
 entry_points!(avx2: crate::dot::avx2::Avx2, is_x86_feature_detected ["avx2", "fma", "f16c", "bmi1", "bmi2"]);
+// The operations of AVX2 once more: with these features the compiler joins a multiplication of pairs and the addition that
+// follows it into one instruction, and it does so only where that does not lengthen a chain of additions.
 #[cfg(target_arch = "x86_64")]
-entry_points!(avx512: crate::dot::avx512::Avx512, is_x86_feature_detected
+entry_points!(avx_vnni: crate::dot::avx2::Avx2, is_x86_feature_detected
+    ["avx2", "fma", "f16c", "bmi1", "bmi2", "avxvnni"]);
+#[cfg(target_arch = "x86_64")]
+entry_points!(avx512: crate::dot::avx2::Avx2, is_x86_feature_detected
     ["avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512vl", "avx512vnni"]);
 #[cfg(target_arch = "aarch64")]
 entry_points!(neon: crate::dot::neon::Neon<false>, is_aarch64_feature_detected ["neon"]);
@@ -72,6 +84,8 @@ macro_rules! on {
             Kind::Scalar => plain::$entry($job),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => avx2::$entry($job),
+            #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => avx_vnni::$entry($job),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => avx512::$entry($job),
             #[cfg(target_arch = "aarch64")]
@@ -92,6 +106,8 @@ impl Isa {
             (plain::detected(), Kind::Scalar),
             #[cfg(target_arch = "x86_64")]
             (avx2::detected(), Kind::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            (avx_vnni::detected(), Kind::AvxVnni),
             #[cfg(target_arch = "x86_64")]
             (avx512::detected(), Kind::Avx512),
             #[cfg(target_arch = "aarch64")]
@@ -114,11 +130,22 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDot => "neon-dotprod",
+        }
+    }
+
+    /// The set whose products are fastest for `tokens` tokens.
+    fn for_tokens(self, tokens: usize) -> Isa {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 if tokens < AVX512_FROM => Isa(Kind::Avx2),
+            _ => self,
         }
     }
 
@@ -220,8 +247,9 @@ impl Kernels {
         if rows.is_empty() || tokens.is_empty() {
             return;
         }
+        let isa = self.isa.for_tokens(tokens.len());
         // SAFETY: `Isa::available` saw the features; shapes checked above, exclusivity promised.
-        unsafe { on!(self.isa, matmul(job)) }
+        unsafe { on!(isa, matmul(job)) }
     }
 
     /// `out[t][r] = Σ_k rows[r][k] · x[t][k]` for contiguous f32 `rows` and `x`, both of width `d`; `out` has one value a row.

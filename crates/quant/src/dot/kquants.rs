@@ -30,7 +30,7 @@ const STRIP: usize = 8;
 /// How far ahead of the block in work weights are asked for, in bytes.
 const PREFETCH: usize = 3072;
 
-/// One opened block.
+/// One opened block. Aligned, so that no vector of it lies in two cache lines.
 pub(super) trait Block<S: Simd>: Sized {
     /// Bytes of a block.
     const BYTES: usize;
@@ -52,6 +52,28 @@ pub(super) trait Block<S: Simd>: Sized {
     /// # Safety
     /// `g < 8`; the pointer given to `open` is still valid; features of `S` on.
     unsafe fn codes(&self, g: usize) -> S::Bytes;
+}
+
+/// Adds the products of weights `32·G … 32·G + 31` of block `b`.
+///
+/// # Safety
+/// As for [`row`].
+#[inline(always)]
+unsafe fn group<S: Simd, B: Block<S>, const T: usize, const G: usize>(
+    block: &B,
+    acc: &mut [S::Ints; T],
+    q: [*const i8; T],
+    b: usize,
+) {
+    // SAFETY: block b has eight groups, in weights and activations.
+    unsafe {
+        let codes = block.codes(G);
+        let scale = block.scales().as_ptr().add(2 * G);
+        let scale = if B::PAIRED { S::scale_same(scale) } else { S::scale_pair(scale) };
+        for t in 0..T {
+            acc[t] = S::dot_scaled(acc[t], codes, S::load(q[t].add(b * QK + 32 * G).cast()), scale);
+        }
+    }
 }
 
 /// One row times `T` tokens.
@@ -84,14 +106,15 @@ unsafe fn row<S: Simd, B: Block<S>, const T: usize>(
             for (i, slot) in opened[..n].iter().enumerate() {
                 let (block, b) = (slot.assume_init_ref(), first + i);
                 let mut acc = [S::zero(); T];
-                for g in 0..8 {
-                    let codes = block.codes(g);
-                    let scale = block.scales().as_ptr().add(2 * g);
-                    let scale = if B::PAIRED { S::scale_same(scale) } else { S::scale_pair(scale) };
-                    for t in 0..T {
-                        acc[t] = S::dot_scaled(acc[t], codes, S::load(q[t].add(b * QK + 32 * g).cast()), scale);
-                    }
-                }
+                // Written out: with a loop the exit is mispredicted once a block.
+                group::<S, B, T, 0>(block, &mut acc, q, b);
+                group::<S, B, T, 1>(block, &mut acc, q, b);
+                group::<S, B, T, 2>(block, &mut acc, q, b);
+                group::<S, B, T, 3>(block, &mut acc, q, b);
+                group::<S, B, T, 4>(block, &mut acc, q, b);
+                group::<S, B, T, 5>(block, &mut acc, q, b);
+                group::<S, B, T, 6>(block, &mut acc, q, b);
+                group::<S, B, T, 7>(block, &mut acc, q, b);
                 let (scale, min) = block.factors();
                 for t in 0..T {
                     let dx = *d[t].add(b);
@@ -199,12 +222,13 @@ unsafe fn bits<S: Simd>(p: *const u8, shift: u32, mask: u8) -> S::Bytes {
     unsafe { S::and(S::shift_right(S::load(p), shift), S::splat(mask)) }
 }
 
+#[repr(C, align(64))]
 pub(super) struct Q2K {
+    scales: [i16; 16],
+    mins: [i16; 16],
     p: *const u8,
     d: f32,
     dmin: f32,
-    scales: [i16; 16],
-    mins: [i16; 16],
 }
 
 impl<S: Simd> Block<S> for Q2K {
@@ -256,12 +280,13 @@ fn six_bit(s: [u8; 12]) -> ([i16; 16], [i16; 16]) {
     (scales, mins)
 }
 
+#[repr(C, align(64))]
 pub(super) struct Q4K {
+    scales: [i16; 16],
+    mins: [i16; 16],
     p: *const u8,
     d: f32,
     dmin: f32,
-    scales: [i16; 16],
-    mins: [i16; 16],
 }
 
 impl<S: Simd> Block<S> for Q4K {
@@ -294,12 +319,13 @@ impl<S: Simd> Block<S> for Q4K {
     }
 }
 
+#[repr(C, align(64))]
 pub(super) struct Q5K {
+    scales: [i16; 16],
+    mins: [i16; 16],
     p: *const u8,
     d: f32,
     dmin: f32,
-    scales: [i16; 16],
-    mins: [i16; 16],
 }
 
 impl<S: Simd> Block<S> for Q5K {
@@ -339,11 +365,12 @@ impl<S: Simd> Block<S> for Q5K {
 /// Added to signed Q6_K values (−32 … 31) to make them unsigned.
 const Q6_SHIFT: i16 = 32;
 
+#[repr(C, align(64))]
 pub(super) struct Q6K {
-    p: *const u8,
-    d: f32,
     scales: [i16; 16],
     mins: [i16; 16],
+    p: *const u8,
+    d: f32,
 }
 
 impl<S: Simd> Block<S> for Q6K {
@@ -390,13 +417,14 @@ impl<S: Simd> Block<S> for Q6K {
 /// Added to signed IQ2_XXS values (±8, ±25, ±43) to make them unsigned.
 const IQ2_SHIFT: i16 = 43;
 
+#[repr(C, align(64))]
 pub(super) struct Iq2Xxs {
-    p: *const u8,
-    d: f32,
     scales: [i16; 16],
     mins: [i16; 16],
     /// Per group of 32: bit 8k + j is set when weight 8k + j is negative.
     signs: [u32; 8],
+    p: *const u8,
+    d: f32,
 }
 
 /// Spreads byte k of a 32-bit word over eight bytes.
@@ -456,8 +484,8 @@ impl<S: Simd> Block<S> for Iq2Xxs {
         // SAFETY: four index bytes at 2 + 8·g; the grid has 256 entries.
         unsafe {
             let at = self.p.add(2 + 8 * g);
-            let grid = |k: usize| *iq2_grid::GRID.get_unchecked(usize::from(*at.add(k)));
-            let magnitude = S::from_u64([grid(0), grid(1), grid(2), grid(3)]);
+            let index = [*at as usize, *at.add(1) as usize, *at.add(2) as usize, *at.add(3) as usize];
+            let magnitude = S::look_up_u64(iq2_grid::GRID.as_ptr(), index);
             let bit = S::from_u64([BIT; 4]);
             let spread = S::lookup(S::splat_u32(self.signs[g]), S::load(SPREAD.as_ptr()));
             let minus = S::equal(S::and(spread, bit), bit);

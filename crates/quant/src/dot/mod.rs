@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `activations.rs` | a batch of activation rows in the form that a kernel wants |
 //! | `simd.rs` | the trait, with the contract of each lane operation |
-//! | `scalar.rs`, `avx2.rs`, `avx512.rs`, `neon.rs` | its implementations |
+//! | `scalar.rs`, `avx2.rs`, `neon.rs` | its implementations |
 //! | `dense.rs` | F32 / F16 / BF16 weights with f32 activations; attention's two products |
 //! | `kquants.rs` | 256-blocks (Q2_K … IQ2_XXS) with Q8_K activations |
 //! | `q8_0.rs` | Q8_0 with 16-bit activations: one row, and packed tiles for many tokens |
@@ -20,8 +20,6 @@
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 #[allow(clippy::needless_range_loop)] // see the note on closures in kquants.rs: indices keep lanes in registers
 mod dense;
 mod dispatch;

@@ -116,6 +116,9 @@ impl Slab {
     /// The rows and blocks exist; features of `S` on.
     #[inline(always)]
     unsafe fn pack<S: Simd>(&mut self, w: Matrix<'_>, first: usize, blocks: std::ops::Range<usize>) {
+        // What is packed next: the following slab of these rows, or the first one of the next rows.
+        let more = blocks.end * QK8 < w.cols;
+        let next = if more { blocks.len() * BYTES } else { TILE_ROWS * w.row_bytes() - blocks.start * BYTES };
         let mut rows = [w.data.as_ptr(); TILE_ROWS];
         for (j, row) in rows.iter_mut().enumerate() {
             *row = w.row(first + j).as_ptr();
@@ -132,7 +135,7 @@ impl Slab {
                 }
                 for (j, row) in rows.iter().enumerate() {
                     self.scales[i][j] = S::half(row.add(b * BYTES).cast::<u16>().read_unaligned());
-                    S::prefetch(row.wrapping_add(b * BYTES + PREFETCH));
+                    S::prefetch(row.wrapping_add(b * BYTES + next));
                 }
             }
         }

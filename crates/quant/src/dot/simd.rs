@@ -16,6 +16,14 @@ pub(super) trait Simd: Copy {
     unsafe fn load(p: *const u8) -> Self::Bytes;
     /// Bytes 8i … 8i+7 are the value `words[i]`, least significant byte first.
     unsafe fn from_u64(words: [u64; 4]) -> Self::Bytes;
+    /// Bytes 8i … 8i+7 are `table[index[i]]`, which exist.
+    #[inline(always)]
+    unsafe fn look_up_u64(table: *const u64, index: [usize; 4]) -> Self::Bytes {
+        // SAFETY: the entries exist.
+        unsafe {
+            Self::from_u64([*table.add(index[0]), *table.add(index[1]), *table.add(index[2]), *table.add(index[3])])
+        }
+    }
     unsafe fn splat(v: u8) -> Self::Bytes;
     /// The four bytes of `v`, least significant first, eight times.
     unsafe fn splat_u32(v: u32) -> Self::Bytes;

@@ -14,9 +14,7 @@ macro_rules! on_every_set {
                 match isa.name() {
                     "scalar" => $check::<Scalar>($($arg),*),
                     #[cfg(target_arch = "x86_64")]
-                    "avx2" => $check::<super::avx2::Avx2>($($arg),*),
-                    #[cfg(target_arch = "x86_64")]
-                    "avx512" => $check::<super::avx512::Avx512>($($arg),*),
+                    "avx2" | "avx-vnni" | "avx512" => $check::<super::avx2::Avx2>($($arg),*),
                     #[cfg(target_arch = "aarch64")]
                     "neon" => $check::<super::neon::Neon<false>>($($arg),*),
                     #[cfg(target_arch = "aarch64")]

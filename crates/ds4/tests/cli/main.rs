@@ -1,0 +1,10 @@
+//! The built program, from its arguments to what it prints, on models that it makes itself.
+
+mod errors;
+mod inspect;
+#[cfg(target_os = "linux")]
+mod interrupt;
+mod run;
+mod support;
+mod tiny_model;
+mod tokenize;
