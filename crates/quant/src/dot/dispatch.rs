@@ -20,19 +20,14 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
-    AvxVnni,
-    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     #[cfg(target_arch = "aarch64")]
     Neon,
     #[cfg(target_arch = "aarch64")]
     NeonDot,
 }
-
-/// Tokens from which products compiled for AVX-512 are faster than for AVX2. With fewer, opening the blocks counts, which the
-/// compiler does in 512-bit registers: storing those and switching to them costs more than they save.
-#[cfg(target_arch = "x86_64")]
-const AVX512_FROM: usize = 6;
 
 /// The entry points compiled for one instruction set, as a module. One list of features says what to detect and what to enable.
 macro_rules! entry_points {
@@ -64,18 +59,48 @@ macro_rules! entry_points {
 entry_points!(plain: super::Scalar, none []);
 #[cfg(target_arch = "x86_64")]
 entry_points!(avx2: crate::dot::avx2::Avx2, is_x86_feature_detected ["avx2", "fma", "f16c", "bmi1", "bmi2"]);
-// The operations of AVX2 once more: with these features the compiler joins a multiplication of pairs and the addition that
+// The operations of AVX2 once more: with this feature the compiler joins a multiplication of pairs and the addition that
 // follows it into one instruction, and it does so only where that does not lengthen a chain of additions.
 #[cfg(target_arch = "x86_64")]
 entry_points!(avx_vnni: crate::dot::avx2::Avx2, is_x86_feature_detected
     ["avx2", "fma", "f16c", "bmi1", "bmi2", "avxvnni"]);
-#[cfg(target_arch = "x86_64")]
-entry_points!(avx512: crate::dot::avx2::Avx2, is_x86_feature_detected
-    ["avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512vl", "avx512vnni"]);
 #[cfg(target_arch = "aarch64")]
 entry_points!(neon: crate::dot::neon::Neon<false>, is_aarch64_feature_detected ["neon"]);
 #[cfg(target_arch = "aarch64")]
 entry_points!(neon_dot: crate::dot::neon::Neon<true>, is_aarch64_feature_detected ["neon", "dotprod"]);
+
+/// The same instruction on processors that have it with AVX-512 only. Used for Q8_0, where it pays: compiled for AVX-512, the other
+/// products and the rounding of activations were slower than AVX2, since the compiler then takes 512-bit registers wherever
+/// sixteen words lie together.
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use super::{Activations, Format, Input, Job, Matrix, Out, Range, avx2, q8_0};
+    use crate::dot::avx2::Avx2;
+    pub(super) use avx2::{sum, with};
+
+    pub(super) fn detected() -> bool {
+        avx2::detected()
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+    }
+    pub(super) unsafe fn matmul(job: Job<'_, '_>) {
+        let Job { w, rows, x, tokens, out } = job;
+        // SAFETY: features are there; the rest is the caller's promise.
+        unsafe {
+            match x {
+                Input::Rounded(x) if w.format == Format::Q8_0 => product(w, rows, x, tokens, out),
+                _ => avx2::matmul(Job { w, rows, x, tokens, out }),
+            }
+        }
+    }
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn product(w: Matrix<'_>, rows: Range<usize>, x: &Activations, tokens: &[u32], out: Out<'_>) {
+        // SAFETY: features are on; the rest is the caller's promise.
+        unsafe { q8_0::product::<Avx2>(w, rows, x, tokens, out) }
+    }
+}
 
 /// `$entry($job)` as compiled for `$isa`.
 macro_rules! on {
@@ -85,9 +110,9 @@ macro_rules! on {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => avx2::$entry($job),
             #[cfg(target_arch = "x86_64")]
-            Kind::AvxVnni => avx_vnni::$entry($job),
-            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => avx512::$entry($job),
+            #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => avx_vnni::$entry($job),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => neon::$entry($job),
             #[cfg(target_arch = "aarch64")]
@@ -107,9 +132,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             (avx2::detected(), Kind::Avx2),
             #[cfg(target_arch = "x86_64")]
-            (avx_vnni::detected(), Kind::AvxVnni),
-            #[cfg(target_arch = "x86_64")]
             (avx512::detected(), Kind::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            (avx_vnni::detected(), Kind::AvxVnni),
             #[cfg(target_arch = "aarch64")]
             (neon::detected(), Kind::Neon),
             #[cfg(target_arch = "aarch64")]
@@ -130,22 +155,13 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Kind::AvxVnni => "avx-vnni",
-            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDot => "neon-dotprod",
-        }
-    }
-
-    /// The set whose products are fastest for `tokens` tokens.
-    fn for_tokens(self, tokens: usize) -> Isa {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 if tokens < AVX512_FROM => Isa(Kind::Avx2),
-            _ => self,
         }
     }
 
@@ -247,9 +263,8 @@ impl Kernels {
         if rows.is_empty() || tokens.is_empty() {
             return;
         }
-        let isa = self.isa.for_tokens(tokens.len());
         // SAFETY: `Isa::available` saw the features; shapes checked above, exclusivity promised.
-        unsafe { on!(isa, matmul(job)) }
+        unsafe { on!(self.isa, matmul(job)) }
     }
 
     /// `out[t][r] = Σ_k rows[r][k] · x[t][k]` for contiguous f32 `rows` and `x`, both of width `d`; `out` has one value a row.
