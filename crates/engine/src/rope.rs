@@ -3,7 +3,7 @@
 use crate::config::{Config, LayerKind, RopeConfig};
 use std::f64::consts::PI;
 
-/// Frequencies of one kind of layer, one a pair, in f64.
+/// Frequencies of one kind of layer, one a pair: single-precision values, held in f64.
 #[derive(Clone, Debug)]
 pub struct Rope {
     frequencies: Vec<f64>,
@@ -13,10 +13,13 @@ impl Rope {
     /// The frequencies that layers of `kind` use: plain for sliding layers, YaRN-interpolated for the others.
     pub fn new(config: &Config, kind: LayerKind) -> Self {
         let (r, c) = (config.rot, &config.rope);
-        match kind {
-            LayerKind::Sliding => Self { frequencies: plain(c.base, r) },
-            LayerKind::Csa | LayerKind::Hca => Self { frequencies: yarn(c, r) },
-        }
+        let mut frequencies = match kind {
+            LayerKind::Sliding => plain(c.base, r),
+            LayerKind::Csa | LayerKind::Hca => yarn(c, r),
+        };
+        // The model was trained with single-precision frequencies; only their product with the position is exact here.
+        frequencies.iter_mut().for_each(|f| *f = f64::from(*f as f32));
+        Self { frequencies }
     }
 
     /// Rotated dims.
