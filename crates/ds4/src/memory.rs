@@ -2,13 +2,10 @@
 
 use crate::output::Bytes;
 use anyhow::{Result, bail};
-use ds4_engine::Config;
-use ds4_engine::config::STREAMS;
 use ds4_engine::kv::{KvLayout, PAGE_TOKENS};
+use ds4_engine::{Config, step_bytes};
 use sysinfo::System;
 
-/// Rows whose logits the engine computes together at most.
-const LOGIT_ROWS: usize = 64;
 /// Contexts that a message suggests are multiples of this many tokens.
 const SUGGESTION_STEP: usize = 1024;
 
@@ -25,8 +22,8 @@ pub struct Demand {
 impl Demand {
     /// The demand of one sequence of `tokens` tokens, evaluated `chunk` tokens at a time.
     pub fn new(config: &Config, layout: &KvLayout, tokens: usize, chunk: usize) -> Self {
-        let rows = chunk.min(tokens);
-        Self { tokens, kv: kv_bytes(layout, tokens), activations: activation_bytes(config, rows) }
+        let activations = step_bytes(config, chunk.min(tokens));
+        Self { tokens, kv: layout.sequence_bytes(tokens), activations }
     }
 
     fn total(&self) -> u64 {
@@ -47,31 +44,11 @@ impl Demand {
     }
 }
 
-/// Bytes of the KV state of `tokens` tokens; the largest number where more cannot be counted.
-pub fn kv_bytes(layout: &KvLayout, tokens: usize) -> u64 {
-    let history = (layout.pages(tokens) as u64).saturating_mul(layout.page_bytes as u64);
-    history.saturating_add(layout.frontier_bytes())
-}
-
 /// Most tokens whose KV state fits `free` bytes, rounded down to what one would type.
 fn largest_context(layout: &KvLayout, free: u64) -> usize {
     let pages = free.saturating_sub(layout.frontier_bytes()) / (layout.page_bytes as u64).max(1);
     let tokens = usize::try_from(pages).unwrap_or(usize::MAX).saturating_mul(PAGE_TOKENS);
     if tokens < SUGGESTION_STEP { tokens } else { tokens - tokens % SUGGESTION_STEP }
-}
-
-/// Bytes of the buffers of a step of `rows` rows, with the names of `spec/model.md`: an estimate, since
-/// backends add scratch memory of their own.
-fn activation_bytes(c: &Config, rows: usize) -> u64 {
-    let streams = c.stream_width() + STREAMS + STREAMS * STREAMS + 2 * c.embd;
-    let attention = c.q_rank + c.heads * c.head_dim + c.head_dim + c.groups * c.o_rank;
-    let compressors = 2 * (2 * c.head_dim) + 2 * c.head_dim + 2 * (2 * c.index_dim);
-    let indexer = c.index_heads * c.index_dim + c.index_heads;
-    let experts = c.experts + 2 * c.experts_used * c.expert_ff;
-    let row = streams + attention + compressors + indexer + experts;
-    let head = c.embd + c.vocab;
-    let values = (rows as u64).saturating_mul(row as u64) + (rows.min(LOGIT_ROWS) as u64) * head as u64;
-    values.saturating_mul(size_of::<f32>() as u64)
 }
 
 /// Bytes that can be had: free memory and what the system can reclaim, within the limits of a container.
@@ -121,7 +98,7 @@ mod tests {
     fn a_million_tokens_of_the_published_model_take_under_four_gigabytes() {
         let config = published();
         let layout = KvLayout::new(&config, RowFormat::Native);
-        let million = kv_bytes(&layout, 1 << 20);
+        let million = layout.sequence_bytes(1 << 20);
         // 21 layers of 651-byte rows every 4 tokens, 20 of 583 bytes every 128, and the frontier.
         let history = (1u64 << 20) / 4 * 21 * 651 + (1u64 << 20) / 128 * 20 * 583;
         assert_eq!(million, history + layout.frontier_bytes());
@@ -155,7 +132,7 @@ mod tests {
     fn sizes_beyond_counting_do_not_wrap() {
         let config = published();
         let layout = KvLayout::new(&config, RowFormat::Unrounded);
-        assert_eq!(kv_bytes(&layout, usize::MAX), u64::MAX);
+        assert_eq!(layout.sequence_bytes(usize::MAX), u64::MAX);
         assert!(Demand::new(&config, &layout, usize::MAX, 8192).check(&layout, u64::MAX - 1).is_err());
     }
 

@@ -4,13 +4,11 @@ use crate::TokenId;
 use crate::backend::{Backend, Segment, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::forward::{Pass, Ropes, Workspace};
+use crate::forward::{HEADS_AT_ONCE, Pass, Ropes, Workspace};
 use crate::weights::Weights;
 use ds4_gguf::File;
 use std::sync::Arc;
 
-/// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
-const HEADS_AT_ONCE: usize = 64;
 /// Largest prefill chunk accepted, in tokens.
 pub const CHUNK_MAX: usize = 8192;
 

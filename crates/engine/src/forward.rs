@@ -6,6 +6,9 @@ use crate::error::Result;
 use crate::rope::Rope;
 use crate::weights::{Attention, Ffn, Layer, Weights};
 
+/// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
+pub(crate) const HEADS_AT_ONCE: usize = 64;
+
 /// Rotary tables of the two families of layers.
 pub(crate) struct Ropes {
     sliding: Rope,
@@ -75,6 +78,21 @@ impl<B: Backend> Workspace<B> {
             selection: B::Selection::default(),
         })
     }
+}
+
+/// Bytes of the buffers of a step of `rows` rows, f32 each, with the intermediate values of the experts: an estimate, since
+/// backends add scratch memory of their own. Bounded by the largest number.
+pub fn step_bytes(c: &Config, rows: usize) -> u64 {
+    let streams = c.stream_width() + STREAMS + STREAMS * STREAMS + 2 * c.embd;
+    let attention = c.q_rank + c.heads * c.head_dim + c.head_dim + c.groups * c.o_rank;
+    let compressors = 2 * (2 * c.head_dim) + 2 * c.head_dim + 2 * (2 * c.index_dim);
+    let indexer = c.index_heads * c.index_dim + c.index_heads;
+    // Gate, up and output of each routed expert and the shared one.
+    let experts = c.experts + (c.experts_used + 1) * (2 * c.expert_ff + c.embd);
+    let row = (streams + attention + compressors + indexer + experts) as u64;
+    let head = (c.embd + c.vocab) as u64;
+    let values = (rows as u64).saturating_mul(row).saturating_add(rows.min(HEADS_AT_ONCE) as u64 * head);
+    values.saturating_mul(size_of::<f32>() as u64)
 }
 
 /// Everything that a pass reads besides its buffers.

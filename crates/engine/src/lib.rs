@@ -27,8 +27,9 @@ pub mod sampler;
 pub mod weights;
 
 pub use config::{Config, LayerKind};
-pub use engine::{Engine, EngineOptions, Logits, Rows, Sequence};
+pub use engine::{CHUNK_MAX, Engine, EngineOptions, Logits, Rows, Sequence};
 pub use error::{Error, Result};
+pub use forward::step_bytes;
 
 /// Index into the vocabulary.
 pub type TokenId = u32;

@@ -2,10 +2,9 @@
 
 use super::{CONTEXT_MAX, ModelArgs, tokens};
 use clap::{Args, ValueEnum};
+use ds4_engine::CHUNK_MAX;
 use std::path::PathBuf;
 
-/// Largest prefill chunk accepted, in tokens: the engine's own limit.
-const CHUNK_MAX: u64 = 8192;
 /// Most alternatives a step of `--dump-logprobs`.
 const LOGPROBS_TOP_K_MAX: u64 = 128;
 /// Highest temperature accepted; the text is noise long before.
@@ -115,7 +114,7 @@ pub struct ComputeArgs {
     #[arg(short, long, value_name = "N", default_value_t = 32768, value_parser = tokens(CONTEXT_MAX))]
     pub ctx: usize,
     /// Tokens of the prompt that are evaluated at once
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(CHUNK_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(CHUNK_MAX as u64))]
     pub chunk: usize,
     /// Exact arithmetic: no rounding of activations to integers. Several times slower
     #[arg(long)]

@@ -1,7 +1,6 @@
 //! The facts about a file, in the shape of the JSON output.
 
 use super::recipe::Recipe;
-use crate::memory;
 use crate::model::Model;
 use anyhow::{Context, Result};
 use ds4_engine::kv::{KvLayout, PAGE_TOKENS, RowFormat};
@@ -174,8 +173,8 @@ impl Kv {
         let layout = KvLayout::new(config, RowFormat::Native);
         let frontier_bytes = layout.frontier_bytes();
         let context = |&tokens: &usize| {
-            let total_bytes = memory::kv_bytes(&layout, tokens);
-            ContextMemory { tokens, history_bytes: total_bytes - frontier_bytes, frontier_bytes, total_bytes }
+            let (history_bytes, total_bytes) = (layout.history_bytes(tokens), layout.sequence_bytes(tokens));
+            ContextMemory { tokens, history_bytes, frontier_bytes, total_bytes }
         };
         Self {
             bytes_per_token: layout.page_bytes as f64 / PAGE_TOKENS as f64,

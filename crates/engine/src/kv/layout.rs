@@ -91,9 +91,9 @@ impl KvLayout {
         tokens.div_ceil(PAGE_TOKENS)
     }
 
-    /// Bytes of all pages of `tokens` tokens.
+    /// Bytes of all pages of `tokens` tokens; the largest number where more cannot be counted.
     pub fn history_bytes(&self, tokens: usize) -> u64 {
-        self.pages(tokens) as u64 * self.page_bytes as u64
+        (self.pages(tokens) as u64).saturating_mul(self.page_bytes as u64)
     }
 
     /// Bytes of the frontier: window rows and open compressor windows of all layers.
@@ -115,8 +115,8 @@ impl KvLayout {
         self.layers.iter().map(layer).sum()
     }
 
-    /// Bytes of a sequence of `tokens` tokens: history and frontier.
+    /// Bytes of a sequence of `tokens` tokens: history and frontier, bounded likewise.
     pub fn sequence_bytes(&self, tokens: usize) -> u64 {
-        self.history_bytes(tokens) + self.frontier_bytes()
+        self.history_bytes(tokens).saturating_add(self.frontier_bytes())
     }
 }
