@@ -4,7 +4,7 @@
 //! the caches, so one-token lines are bound by memory: the first line says what a plain read reaches.
 
 use ds4_quant::Format;
-use ds4_quant::dot::{ActivationKind, Activations, Isa, Kernels, Matrix, Out};
+use ds4_quant::dot::{ActivationKind, Activations, FloatSums, Isa, Kernels, Matrix, Out};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -72,7 +72,7 @@ fn measure(isa: Isa, format: Format, tokens: usize, bytes: &[u8]) {
     }
     let pick: Vec<u32> = (0..tokens as u32).collect();
     let mut out = vec![0.0; tokens * rows];
-    let kernels = Kernels::new(isa);
+    let kernels = Kernels::new(isa, FloatSums::Single);
     let repeat = (BYTES / 16 / bytes.len()).max(1);
     let seconds = best(|| {
         for _ in 0..repeat {

@@ -26,17 +26,27 @@ use crate::rope::Rope;
 use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
-use ds4_quant::dot::{Isa, Kernels};
+use ds4_quant::dot::{FloatSums, Isa, Kernels};
 use std::sync::{Arc, Mutex};
 
 /// Arithmetic of the CPU backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Precision {
-    /// f32 activations; weights dequantised exactly.
+    /// f32 activations; weights dequantised exactly; products summed in f64, so that an error does not tip
+    /// a rounding of KV rows where the formulas would not.
     Exact,
     /// Integer activations in front of quantised weights.
     #[default]
     Fast,
+}
+
+impl Precision {
+    fn sums(self) -> FloatSums {
+        match self {
+            Precision::Exact => FloatSums::Double,
+            Precision::Fast => FloatSums::Single,
+        }
+    }
 }
 
 /// How to set up a [`CpuBackend`].
@@ -99,7 +109,7 @@ impl CpuBackend {
             .map_err(|e| Error::Threads(e.to_string()))?;
         let layout = Arc::new(KvLayout::new(config, options.rows));
         Ok(Self {
-            kernels: Kernels::new(Isa::best()),
+            kernels: Kernels::new(Isa::best(), options.precision.sums()),
             precision: options.precision,
             layout,
             pool,

@@ -27,6 +27,7 @@ impl Simd for Avx2 {
     type Bytes = __m256i;
     type Ints = __m256i;
     type Floats = __m256;
+    type Doubles = [__m256d; 2];
     type Scale = __m256i;
     type Words = __m256i;
 
@@ -217,6 +218,25 @@ impl Simd for Avx2 {
         _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
     }
     #[inline(always)]
+    unsafe fn zero_doubles() -> [__m256d; 2] {
+        [_mm256_setzero_pd(); 2]
+    }
+    #[inline(always)]
+    unsafe fn fma_doubles(a: __m256, b: __m256, c: [__m256d; 2]) -> [__m256d; 2] {
+        let (a, b) = (widen(a), widen(b));
+        [_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])]
+    }
+    #[inline(always)]
+    unsafe fn to_singles(v: [__m256d; 2]) -> __m256 {
+        _mm256_set_m128(_mm256_cvtpd_ps(v[1]), _mm256_cvtpd_ps(v[0]))
+    }
+    #[inline(always)]
+    unsafe fn sum_doubles(v: [__m256d; 2]) -> f64 {
+        let v = _mm256_add_pd(v[0], v[1]);
+        let v = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd::<1>(v));
+        _mm_cvtsd_f64(_mm_add_sd(v, _mm_unpackhi_pd(v, v)))
+    }
+    #[inline(always)]
     unsafe fn half(bits: u16) -> f32 {
         // A broadcast, since an insertion into one lane would wait for whatever used the register before.
         _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(bits as i16)))
@@ -229,4 +249,10 @@ impl Simd for Avx2 {
     unsafe fn prefetch(p: *const u8) {
         _mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
+}
+
+/// Lower and upper four lanes as doubles.
+#[inline(always)]
+unsafe fn widen(v: __m256) -> [__m256d; 2] {
+    [_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v))]
 }

@@ -86,12 +86,11 @@ mod avx512 {
             && is_x86_feature_detected!("avx512vnni")
     }
     pub(super) unsafe fn matmul(job: Job<'_, '_>) {
-        let Job { w, rows, x, tokens, out } = job;
         // SAFETY: features are there; the rest is the caller's promise.
         unsafe {
-            match x {
-                Input::Rounded(x) if w.format == Format::Q8_0 => product(w, rows, x, tokens, out),
-                _ => avx2::matmul(Job { w, rows, x, tokens, out }),
+            match job.x {
+                Input::Rounded(x) if job.w.format == Format::Q8_0 => product(job.w, job.rows, x, job.tokens, job.out),
+                _ => avx2::matmul(job),
             }
         }
     }
@@ -184,6 +183,16 @@ pub trait Task {
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     isa: Isa,
+    sums: FloatSums,
+}
+
+/// Precision in which products of floats are summed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FloatSums {
+    /// f32.
+    Single,
+    /// f64: a result is off by its own rounding alone.
+    Double,
 }
 
 /// One product, shapes checked.
@@ -193,6 +202,7 @@ struct Job<'a, 'o> {
     x: Input<'a>,
     tokens: &'a [u32],
     out: Out<'o>,
+    sums: FloatSums,
 }
 
 #[derive(Clone, Copy)]
@@ -207,12 +217,13 @@ struct Sum<'a> {
     rows: &'a [&'a [f32]],
     d: usize,
     out: &'a mut [f32],
+    sums: FloatSums,
 }
 
 impl Kernels {
-    /// Kernels for `isa`.
-    pub fn new(isa: Isa) -> Self {
-        Self { isa }
+    /// Kernels for `isa`. Products of rounded activations sum integers, and do not depend on `sums`.
+    pub fn new(isa: Isa, sums: FloatSums) -> Self {
+        Self { isa, sums }
     }
 
     /// The instruction set.
@@ -236,7 +247,7 @@ impl Kernels {
             w.format.name()
         );
         // SAFETY: exclusivity is the caller's promise.
-        unsafe { self.run(Job { w, rows, x: Input::Rounded(x), tokens, out }, x.rows) }
+        unsafe { self.run(Job { w, rows, x: Input::Rounded(x), tokens, out, sums: self.sums }, x.rows) }
     }
 
     /// The same with f32 activations, rows of `w.cols` values in `x`: weights of any format count exactly.
@@ -248,7 +259,7 @@ impl Kernels {
     /// When shapes or token numbers do not fit.
     pub unsafe fn matmul_f32(self, w: Matrix<'_>, rows: Range<usize>, x: &[f32], tokens: &[u32], out: Out<'_>) {
         // SAFETY: exclusivity is the caller's promise.
-        unsafe { self.run(Job { w, rows, x: Input::Float(x), tokens, out }, x.len() / w.cols.max(1)) }
+        unsafe { self.run(Job { w, rows, x: Input::Float(x), tokens, out, sums: self.sums }, x.len() / w.cols.max(1)) }
     }
 
     /// # Safety
@@ -295,7 +306,7 @@ impl Kernels {
             "weights against outputs"
         );
         assert!(rows.iter().all(|r| r.len() >= d), "row shorter than its width");
-        let job = Sum { p, rows, d, out };
+        let job = Sum { p, rows, d, out, sums: self.sums };
         // SAFETY: `Isa::available` saw the features; shapes checked above.
         unsafe { on!(self.isa, sum(job)) }
     }
@@ -305,11 +316,14 @@ impl Kernels {
 /// As for [`Kernels::matmul`], with shapes checked; features of `S` on.
 #[inline(always)]
 unsafe fn matmul<S: Simd>(job: Job<'_, '_>) {
-    let Job { w, rows, x, tokens, out } = job;
+    let Job { w, rows, x, tokens, out, sums } = job;
     // SAFETY: forwarded promises.
     unsafe {
         match x {
-            Input::Float(x) => float::<S>(w, rows, x, tokens, out),
+            Input::Float(x) => match sums {
+                FloatSums::Single => float::<S, dense::Single>(w, rows, x, tokens, out),
+                FloatSums::Double => float::<S, dense::Double>(w, rows, x, tokens, out),
+            },
             Input::Rounded(x) => match w.format {
                 Format::Q8_0 => q8_0::product::<S>(w, rows, x, tokens, out),
                 Format::Q2K => kquants::product::<S, kquants::Q2K>(w, rows, x, tokens, out),
@@ -326,17 +340,23 @@ unsafe fn matmul<S: Simd>(job: Job<'_, '_>) {
 /// # Safety
 /// As for [`matmul`].
 #[inline(always)]
-unsafe fn float<S: Simd>(w: Matrix<'_>, rows: Range<usize>, x: &[f32], tokens: &[u32], out: Out<'_>) {
+unsafe fn float<S: Simd, A: dense::Sums<S>>(
+    w: Matrix<'_>,
+    rows: Range<usize>,
+    x: &[f32],
+    tokens: &[u32],
+    out: Out<'_>,
+) {
     let token = |t: usize| x[tokens[t] as usize * w.cols..].as_ptr();
     let (n, first, count) = (rows.len(), rows.start, tokens.len());
     // SAFETY: forwarded promises; a row of an element format holds `cols` elements.
     unsafe {
         let base = w.data.as_ptr().add(first * w.row_bytes());
         match w.format {
-            Format::F32 => dense::product::<S, f32>(base.cast(), n, w.cols, token, count, out, first),
-            Format::F16 => dense::product::<S, dense::F16>(base.cast(), n, w.cols, token, count, out, first),
-            Format::Bf16 => dense::product::<S, dense::Bf16>(base.cast(), n, w.cols, token, count, out, first),
-            _ => dequantised::<S>(w, rows, token, count, out),
+            Format::F32 => dense::product::<S, f32, A>(base.cast(), n, w.cols, token, count, out, first),
+            Format::F16 => dense::product::<S, dense::F16, A>(base.cast(), n, w.cols, token, count, out, first),
+            Format::Bf16 => dense::product::<S, dense::Bf16, A>(base.cast(), n, w.cols, token, count, out, first),
+            _ => dequantised::<S, A>(w, rows, token, count, out),
         }
     }
 }
@@ -346,7 +366,7 @@ unsafe fn float<S: Simd>(w: Matrix<'_>, rows: Range<usize>, x: &[f32], tokens: &
 /// # Safety
 /// As for [`matmul`].
 #[inline(always)]
-unsafe fn dequantised<S: Simd>(
+unsafe fn dequantised<S: Simd, A: dense::Sums<S>>(
     w: Matrix<'_>,
     rows: Range<usize>,
     token: impl Fn(usize) -> *const f32 + Copy,
@@ -364,7 +384,7 @@ unsafe fn dequantised<S: Simd>(
         let whole = crate::dequantize(w.format, bytes, &mut buffer[..n * w.cols]);
         assert!(whole.is_ok(), "a matrix holds whole blocks");
         // SAFETY: the buffer holds n rows; the rest is forwarded.
-        unsafe { dense::product::<S, f32>(buffer.as_ptr(), n, w.cols, token, tokens, out, first) };
+        unsafe { dense::product::<S, f32, A>(buffer.as_ptr(), n, w.cols, token, tokens, out, first) };
         first += n;
     }
     ROWS.set(buffer);
@@ -375,6 +395,12 @@ unsafe fn dequantised<S: Simd>(
 #[inline(always)]
 unsafe fn sum<S: Simd>(job: Sum<'_>) {
     let rows: Vec<*const f32> = job.rows.iter().map(|r| r.as_ptr()).collect();
+    let (p, heads, out) = (job.p.as_ptr(), job.out.len() / job.d, job.out.as_mut_ptr());
     // SAFETY: shapes were checked by the caller.
-    unsafe { dense::weighted_sum::<S>(job.p.as_ptr(), job.out.len() / job.d, &rows, job.d, job.out.as_mut_ptr()) };
+    unsafe {
+        match job.sums {
+            FloatSums::Single => dense::weighted_sum::<S, dense::Single>(p, heads, &rows, job.d, out),
+            FloatSums::Double => dense::weighted_sum::<S, dense::Double>(p, heads, &rows, job.d, out),
+        }
+    }
 }

@@ -14,7 +14,7 @@
 //! | `dispatch.rs` | choice of the instruction set, entry points |
 //!
 //! Two families of products exist. [`Kernels::matmul_f32`] is the exact one: weights are dequantised and
-//! multiplied in f32. [`Kernels::matmul`] takes rounded activations: 16 bits per row in front of Q8_0, 8 bits
+//! multiplied in f32, and summed in f32 or f64. [`Kernels::matmul`] takes rounded activations: 16 bits per row in front of Q8_0, 8 bits
 //! per 256-block (Q8_K, `spec/quants.md` §1) in front of 256-block formats. F32, F16 and BF16 weights always take f32.
 
 mod activations;
@@ -38,7 +38,7 @@ mod simd_tests;
 mod tests;
 
 pub use activations::{ActivationKind, Activations, RowMut};
-pub use dispatch::{Isa, Kernels, Task};
+pub use dispatch::{FloatSums, Isa, Kernels, Task};
 pub use out::Out;
 
 use crate::Format;

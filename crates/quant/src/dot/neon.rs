@@ -56,6 +56,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     /// The two factors, twice.
     type Scale = int16x4_t;
     /// Even words, odd words: the products of a lane then need no neighbour.
+    type Doubles = [float64x2_t; 4];
     type Words = int16x8x2_t;
 
     #[inline(always)]
@@ -254,6 +255,29 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         vaddv_f32(vadd_f32(vget_low_f32(v), vget_high_f32(v)))
     }
     #[inline(always)]
+    unsafe fn zero_doubles() -> [float64x2_t; 4] {
+        [vdupq_n_f64(0.0); 4]
+    }
+    #[inline(always)]
+    unsafe fn fma_doubles(a: Self::Floats, b: Self::Floats, c: [float64x2_t; 4]) -> [float64x2_t; 4] {
+        let (a, b) = (doubles(a), doubles(b));
+        [
+            vfmaq_f64(c[0], a[0], b[0]),
+            vfmaq_f64(c[1], a[1], b[1]),
+            vfmaq_f64(c[2], a[2], b[2]),
+            vfmaq_f64(c[3], a[3], b[3]),
+        ]
+    }
+    #[inline(always)]
+    unsafe fn to_singles(v: [float64x2_t; 4]) -> Self::Floats {
+        float32x4x2_t(vcvt_high_f32_f64(vcvt_f32_f64(v[0]), v[1]), vcvt_high_f32_f64(vcvt_f32_f64(v[2]), v[3]))
+    }
+    #[inline(always)]
+    unsafe fn sum_doubles(v: [float64x2_t; 4]) -> f64 {
+        // The order of AVX2.
+        vaddvq_f64(vaddq_f64(vaddq_f64(v[0], v[2]), vaddq_f64(v[1], v[3])))
+    }
+    #[inline(always)]
     unsafe fn half(bits: u16) -> f32 {
         vgetq_lane_f32::<0>(widen(vdup_n_u16(bits)))
     }
@@ -266,4 +290,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     unsafe fn prefetch(p: *const u8) {
         asm!("prfm pldl1keep, [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
     }
+}
+
+/// Eight lanes as doubles.
+#[inline(always)]
+unsafe fn doubles(v: float32x4x2_t) -> [float64x2_t; 4] {
+    [vcvt_f64_f32(vget_low_f32(v.0)), vcvt_high_f64_f32(v.0), vcvt_f64_f32(vget_low_f32(v.1)), vcvt_high_f64_f32(v.1)]
 }

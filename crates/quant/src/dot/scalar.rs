@@ -14,6 +14,7 @@ impl Simd for Scalar {
     type Bytes = [u8; 32];
     type Ints = [i32; 8];
     type Floats = [f32; 8];
+    type Doubles = [f64; 8];
     type Scale = [i32; 2];
     type Words = [i16; 16];
 
@@ -143,6 +144,18 @@ impl Simd for Scalar {
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
     unsafe fn sum(v: Self::Floats) -> f32 {
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+    unsafe fn zero_doubles() -> Self::Doubles {
+        [0.0; 8]
+    }
+    unsafe fn fma_doubles(a: Self::Floats, b: Self::Floats, c: Self::Doubles) -> Self::Doubles {
+        std::array::from_fn(|i| f64::from(a[i]) * f64::from(b[i]) + c[i])
+    }
+    unsafe fn to_singles(v: Self::Doubles) -> Self::Floats {
+        v.map(|v| v as f32)
+    }
+    unsafe fn sum_doubles(v: Self::Doubles) -> f64 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
     unsafe fn half(bits: u16) -> f32 {

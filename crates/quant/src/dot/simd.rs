@@ -85,6 +85,16 @@ pub(super) trait Simd: Copy {
     unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// Sum of the eight lanes.
     unsafe fn sum(v: Self::Floats) -> f32;
+
+    /// Eight doubles, lane by lane those of a `Floats`.
+    type Doubles: Copy;
+    unsafe fn zero_doubles() -> Self::Doubles;
+    /// `a·b + c`, the product exact.
+    unsafe fn fma_doubles(a: Self::Floats, b: Self::Floats, c: Self::Doubles) -> Self::Doubles;
+    /// Each lane rounded to single precision.
+    unsafe fn to_singles(v: Self::Doubles) -> Self::Floats;
+    /// Sum of the eight lanes.
+    unsafe fn sum_doubles(v: Self::Doubles) -> f64;
     /// Half to single.
     unsafe fn half(bits: u16) -> f32;
     /// The half at `p`, widened, in all lanes.

@@ -141,6 +141,13 @@ unsafe fn check_floats<S: Simd>(a: [f32; 8], b: [f32; 8]) {
             let size = (f64::from(a[j]) * f64::from(b[j])).abs() + f64::from(b[0]).abs();
             assert!((f64::from(got) - want).abs() <= 2e-7 * size, "{got} instead of {want}");
         }
+        let once = S::fma_doubles(x, y, S::zero_doubles());
+        let twice = S::fma_doubles(x, x, once);
+        let want: [f64; 8] =
+            std::array::from_fn(|j| f64::from(a[j]) * f64::from(b[j]) + f64::from(a[j]) * f64::from(a[j]));
+        assert_eq!(floats::<S>(S::to_singles(twice)), want.map(|v| v as f32));
+        let size: f64 = want.iter().map(|v| v.abs()).sum();
+        assert!((S::sum_doubles(twice) - want.iter().sum::<f64>()).abs() <= 1e-15 * size);
         S::prefetch(a.as_ptr().cast());
         S::prefetch(std::ptr::null());
     }

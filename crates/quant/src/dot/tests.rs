@@ -75,12 +75,23 @@ fn represented(x: &Activations, row: usize) -> Vec<f32> {
     }
 }
 
-fn check(isa: Isa, format: Format, integer: bool, rows: usize, cols: usize, tokens: usize, seed: u64) {
+/// The product to check.
+#[derive(Clone, Copy)]
+enum Form {
+    Rounded,
+    Float(FloatSums),
+}
+
+fn check(isa: Isa, format: Format, form: Form, rows: usize, cols: usize, tokens: usize, seed: u64) {
     let mut rng = Rng(seed | 1);
     let data = random_weights(format, rows, cols, &mut rng);
     let w = Matrix::new(format, rows, cols, &data).unwrap();
     let values: Vec<f32> = (0..tokens * cols).map(|_| rng.float()).collect();
-    let kind = if integer { ActivationKind::in_front_of(format) } else { None };
+    let (kind, sums) = match form {
+        Form::Rounded => (ActivationKind::in_front_of(format), FloatSums::Single),
+        Form::Float(sums) => (None, sums),
+    };
+    let allowed = if sums == FloatSums::Double { 1.2e-7 } else { 3e-6 };
     let mut x = Activations::default();
     if let Some(kind) = kind {
         x.fill(isa, kind, &values, tokens, cols, cols);
@@ -89,7 +100,7 @@ fn check(isa: Isa, format: Format, integer: bool, rows: usize, cols: usize, toke
     let pick: Vec<u32> = (0..tokens).map(|_| (rng.next() % tokens as u64) as u32).collect();
     let range = (rng.next() % rows as u64) as usize..rows;
     let mut got = vec![f32::NAN; tokens * rows];
-    let (kernels, out) = (Kernels::new(isa), Out::new(&mut got, rows));
+    let (kernels, out) = (Kernels::new(isa, sums), Out::new(&mut got, rows));
     match kind {
         // SAFETY: one thread.
         Some(_) => unsafe { kernels.matmul(w, range.clone(), &x, &pick, out) },
@@ -110,7 +121,7 @@ fn check(isa: Isa, format: Format, integer: bool, rows: usize, cols: usize, toke
             let (want, size) = truth(w, r, &seen);
             let error = (f64::from(value) - want).abs();
             assert!(
-                error <= 3e-6 * size + 1e-12,
+                error <= allowed * size + 1e-12,
                 "{} {} {kind:?}: row {r} token {t}: {value} instead of {want}, magnitude {size}",
                 isa.name(),
                 format.name()
@@ -127,8 +138,9 @@ proptest! {
         for isa in isas() {
             for format in Format::ALL {
                 let cols = blocks * if format.block_len() == 1 { 37 } else { format.block_len() };
-                check(isa, format, false, rows, cols, tokens, seed);
-                check(isa, format, true, rows, cols, tokens, seed);
+                for form in [Form::Rounded, Form::Float(FloatSums::Single), Form::Float(FloatSums::Double)] {
+                    check(isa, format, form, rows, cols, tokens, seed);
+                }
             }
         }
     }
@@ -140,9 +152,9 @@ proptest! {
         let v: Vec<Vec<f32>> = (0..rows).map(|_| (0..d).map(|_| rng.float()).collect()).collect();
         let v: Vec<&[f32]> = v.iter().map(Vec::as_slice).collect();
         let start: Vec<f32> = (0..heads * d).map(|_| rng.float()).collect();
-        for isa in isas() {
+        for (isa, sums) in isas().into_iter().flat_map(|isa| [(isa, FloatSums::Single), (isa, FloatSums::Double)]) {
             let mut out = start.clone();
-            Kernels::new(isa).weighted_sum(&p, &v, d, &mut out);
+            Kernels::new(isa, sums).weighted_sum(&p, &v, d, &mut out);
             for h in 0..heads {
                 for i in 0..d {
                     let want: f64 = f64::from(start[h * d + i])
