@@ -6,12 +6,13 @@
 //! | `run/` | `ds4 run`: completion, dumps, perplexity |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
 //! | `tokenize.rs` | `ds4 tokenize` |
+//! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs` | from a path to a loaded engine |
 //! | `memory.rs` | whether a context fits |
 //! | `text.rs` | prompts and other text from outside |
 //! | `interrupt.rs` | Ctrl-C |
-//! | `output.rs` | what goes to people and programs |
+//! | `output.rs`, `progress.rs` | what goes to people and programs |
 
 mod args;
 mod debug;
@@ -20,6 +21,9 @@ mod interrupt;
 mod memory;
 mod model;
 mod output;
+mod progress;
+mod quantize;
+mod recipe;
 mod run;
 mod text;
 mod tiny_model;
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Inspect(args) => inspect::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Debug(command) => debug::run(command).map(done),
     };
     match result {

@@ -1,7 +1,7 @@
 //! `ds4 debug …`
 
-use super::ModelArgs;
-use crate::tiny_model::Recipe;
+use super::{CONTEXT_MAX, ModelArgs, tokens};
+use crate::recipe::Recipe;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -25,6 +25,10 @@ pub enum Debug {
     Vector(DebugVector),
     /// Write a small random model with the true architecture
     TinyModel(DebugTinyModel),
+    /// Perplexity of a text, and divergence from another form of the same model
+    Compare(DebugCompare),
+    /// Answers to prompts whose right answers are known
+    Cases(DebugCases),
 }
 
 /// `ds4 debug logits`
@@ -111,4 +115,63 @@ pub struct DebugTinyModel {
     /// Types of the tensors
     #[arg(long, value_enum, default_value_t = Recipe::Q2)]
     pub recipe: Recipe,
+}
+
+/// `ds4 debug compare`
+#[derive(Args)]
+pub struct DebugCompare {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The model to compare with, computed exactly
+    #[arg(long, value_name = "FILE")]
+    pub against: PathBuf,
+    /// Text in UTF-8
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// The text is cut into pieces of so many tokens
+    #[arg(short, long, value_name = "N", default_value_t = 2048, value_parser = tokens(CONTEXT_MAX))]
+    pub ctx: usize,
+    /// KV rounding
+    #[arg(long, value_enum, default_value_t = KvMode::Cache)]
+    pub kv: KvMode,
+    /// Integer activations instead of exact arithmetic in the model compared
+    #[arg(long)]
+    pub fast: bool,
+}
+
+const CASES_EXAMPLES: &str = "\
+A case is a line of JSON: {\"id\", \"kind\", \"prompt\", \"answer\", \"check\"}. The prompt is rendered text; check is
+exact, final_contains (the part after the reasoning contains the answer), tool_call (from the first call
+on, exactly the answer) or format (any well-formed answer).
+
+Example:
+  ds4 debug cases -m model.gguf models/demo/eval/tools.jsonl";
+
+/// `ds4 debug cases`
+#[derive(Args)]
+#[command(after_help = CASES_EXAMPLES)]
+pub struct DebugCases {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Files of cases
+    #[arg(value_name = "CASES.jsonl", required = true)]
+    pub files: Vec<PathBuf>,
+    /// At most so many cases of each file
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Most tokens of an answer
+    #[arg(short, value_name = "N", default_value_t = 400, value_parser = tokens(CONTEXT_MAX))]
+    pub n: usize,
+    /// Temperature; 0 takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temp: f32,
+    /// Start of the random numbers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Exact arithmetic
+    #[arg(long)]
+    pub exact: bool,
+    /// Print one JSON object with every answer
+    #[arg(long)]
+    pub json: bool,
 }

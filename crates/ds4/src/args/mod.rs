@@ -2,11 +2,13 @@
 
 mod debug;
 mod inspect;
+mod quantize;
 mod run;
 mod tokenize;
 
-pub use debug::{Debug, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
+pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use inspect::InspectArgs;
+pub use quantize::QuantizeArgs;
 pub use run::{OnOff, RunArgs, SamplingArgs};
 pub use tokenize::TokenizeArgs;
 
@@ -46,6 +48,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
+    /// Write a model with tensors of other types
+    Quantize(QuantizeArgs),
     /// Numbers for other programs to check, and a small model to check with
     #[command(subcommand)]
     Debug(Debug),

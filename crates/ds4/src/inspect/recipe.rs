@@ -1,82 +1,9 @@
 //! Which types a file's tensors have, by family (`spec/quants.md` §3), and the name of that choice.
 
+use crate::recipe::{Family, split_layer};
 use ds4_gguf::{TensorInfo, TensorType};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Tensors that a recipe treats alike, in the order in which they are shown.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Family {
-    RoutedGateUp,
-    RoutedDown,
-    Attention,
-    SharedExpert,
-    Output,
-    Embedding,
-    /// Router, hyper-connections, compressors, indexer: F16 in the published files.
-    SmallMatrices,
-    Vectors,
-    HashTable,
-    Other,
-}
-
-impl Family {
-    /// The family of a tensor by its name.
-    pub fn of(name: &str) -> Self {
-        let (_, suffix) = split_layer(name);
-        let suffix = suffix.strip_suffix(".weight").unwrap_or(suffix);
-        match suffix {
-            "ffn_gate_exps" | "ffn_up_exps" => Family::RoutedGateUp,
-            "ffn_down_exps" => Family::RoutedDown,
-            "attn_q_a" | "attn_q_b" | "attn_kv" | "attn_output_a" | "attn_output_b" => Family::Attention,
-            "ffn_gate_shexp" | "ffn_up_shexp" | "ffn_down_shexp" => Family::SharedExpert,
-            "output" => Family::Output,
-            "token_embd" => Family::Embedding,
-            "ffn_gate_inp"
-            | "hc_attn_fn"
-            | "hc_ffn_fn"
-            | "output_hc_fn"
-            | "indexer.attn_q_b"
-            | "indexer.proj"
-            | "attn_compressor_ape"
-            | "attn_compressor_kv"
-            | "attn_compressor_gate"
-            | "indexer_compressor_ape"
-            | "indexer_compressor_kv"
-            | "indexer_compressor_gate" => Family::SmallMatrices,
-            "ffn_gate_tid2eid" => Family::HashTable,
-            "attn_sinks" | "exp_probs_b.bias" => Family::Vectors,
-            norm if norm.ends_with("_norm") => Family::Vectors,
-            hc if hc.contains("hc_") && (hc.ends_with("_scale") || hc.ends_with("_base")) => Family::Vectors,
-            _ => Family::Other,
-        }
-    }
-
-    /// Its name for people and programs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Family::RoutedGateUp => "routed gate/up",
-            Family::RoutedDown => "routed down",
-            Family::Attention => "attention projections",
-            Family::SharedExpert => "shared expert",
-            Family::Output => "output",
-            Family::Embedding => "embedding",
-            Family::SmallMatrices => "router, HC, compressor, indexer",
-            Family::Vectors => "norms, sinks, biases, scales",
-            Family::HashTable => "hash-routing table",
-            Family::Other => "other",
-        }
-    }
-}
-
-/// Layer number and the rest of a tensor name: `blk.3.attn_kv.weight` is of layer 3.
-fn split_layer(name: &str) -> (Option<u32>, &str) {
-    let in_layer = || {
-        let (layer, suffix) = name.strip_prefix("blk.")?.split_once('.')?;
-        Some((layer.parse().ok()?, suffix))
-    };
-    in_layer().map_or((None, name), |(layer, suffix)| (Some(layer), suffix))
-}
 
 /// The tensors of one family that have one type.
 #[derive(Serialize)]
@@ -222,18 +149,5 @@ mod tests {
         );
         assert_eq!(recipe.families[0].types[1].tensors, 6);
         assert_eq!(recipe.families[0].types[1].bytes, 600);
-    }
-
-    #[test]
-    fn no_tensor_of_the_architecture_is_without_family() {
-        let file = crate::tiny_model::gguf(crate::tiny_model::Recipe::F32, 1).unwrap();
-        let file = ds4_gguf::File::from_vec(file).unwrap();
-        for tensor in file.tensors() {
-            let family = Family::of(&tensor.name);
-            assert_ne!(family, Family::Other, "{}", tensor.name);
-            assert_eq!(family == Family::Vectors, tensor.dims.len() == 1, "{}", tensor.name);
-        }
-        assert_eq!(Family::of("blk.x.attn_kv.weight"), Family::Other);
-        assert_eq!(Family::of("mtp.0.e_proj.weight"), Family::Other);
     }
 }

@@ -6,12 +6,10 @@
 //! | `complete.rs` | the completion, streamed or as JSON |
 //! | `dump.rs` | logits and log-probabilities for other programs |
 //! | `perplexity.rs` | how well a text is predicted |
-//! | `progress.rs` | the bar on a terminal |
 
 mod complete;
 mod dump;
 mod perplexity;
-mod progress;
 mod session;
 
 use crate::args::RunArgs;

@@ -1,9 +1,9 @@
 //! `--perplexity`: how well the model predicts a text (`spec/cli.md` §1).
 
 use super::Session;
-use super::progress::Progress;
 use crate::args::RunArgs;
 use crate::model::Model;
+use crate::progress::Progress;
 use crate::{output, text};
 use anyhow::{Result, bail};
 use ds4_engine::TokenId;
@@ -46,7 +46,7 @@ pub fn run(args: &RunArgs, path: &Path, model: Model, tokenizer: &Tokenizer, sta
 
 /// Sum of −ln p of every token after the prefix, each predicted from all before it.
 fn score(session: &mut Session, tokens: &[TokenId]) -> Result<Option<f64>> {
-    let progress = Progress::start("scoring", tokens.len());
+    let progress = Progress::start("scoring", "tokens", tokens.len());
     let vocab = session.vocab();
     let (mut nll, mut position) = (0.0, 0);
     // The last token is only predicted.

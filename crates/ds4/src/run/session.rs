@@ -1,11 +1,11 @@
 //! One sequence on a loaded model.
 
-use super::progress::Progress;
 use crate::args::{OnOff, RunArgs};
 use crate::interrupt::{self, Interrupt};
 use crate::memory::{self, Demand};
 use crate::model::Model;
 use crate::output;
+use crate::progress::Progress;
 use anyhow::Result;
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::{KvLayout, RowFormat};
@@ -70,7 +70,7 @@ impl Session {
     /// Evaluates the prompt in chunks; the logits of its last position.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<Option<Vec<f32>>> {
         let Self { engine, sequence, interrupt, timings } = self;
-        let progress = Progress::start("prefill", tokens.len());
+        let progress = Progress::start("prefill", "tokens", tokens.len());
         let begin = Instant::now();
         let mut report = |done| progress.set(done);
         let result = engine.prefill(sequence, tokens, Logits::Last, &mut report, &|| interrupt.is_requested());

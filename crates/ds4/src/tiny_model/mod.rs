@@ -9,48 +9,13 @@ mod plan;
 mod random;
 mod vocabulary;
 
+use crate::recipe::{Family, Recipe, tensor_type};
 use anyhow::Result;
-use clap::ValueEnum;
 use ds4_gguf::{TensorType, Writer};
 use ds4_quant::{Format, quantize};
-use plan::{Class, Fill, Tensor};
+use plan::{Fill, Tensor};
 use random::Random;
 use vocabulary::Vocabulary;
-
-/// Types of the tensors, as in the published files of the same name (`spec/quants.md` §3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Recipe {
-    /// F32 everywhere
-    F32,
-    /// Q8_0, small matrices F16
-    Q8,
-    /// As q8, but experts IQ2_XXS (gate, up) and Q2_K (down)
-    Q2,
-    /// As q8, but experts Q4_K
-    Q4,
-}
-
-impl Recipe {
-    const fn name(self) -> &'static str {
-        match self {
-            Recipe::F32 => "f32",
-            Recipe::Q8 => "q8",
-            Recipe::Q2 => "q2",
-            Recipe::Q4 => "q4",
-        }
-    }
-
-    fn format(self, class: Class) -> Format {
-        match (self, class) {
-            (Recipe::F32, _) | (_, Class::Vector) => Format::F32,
-            (_, Class::Small) => Format::F16,
-            (_, Class::Dense) | (Recipe::Q8, Class::GateUp | Class::Down) => Format::Q8_0,
-            (Recipe::Q2, Class::GateUp) => Format::Iq2Xxs,
-            (Recipe::Q2, Class::Down) => Format::Q2K,
-            (Recipe::Q4, Class::GateUp | Class::Down) => Format::Q4K,
-        }
-    }
-}
 
 /// The file, 6 to 36 MB.
 pub fn gguf(recipe: Recipe, seed: u64) -> Result<Vec<u8>> {
@@ -73,23 +38,12 @@ pub fn gguf(recipe: Recipe, seed: u64) -> Result<Vec<u8>> {
 }
 
 fn weights(recipe: Recipe, tensor: &Tensor, next: impl FnMut() -> f32) -> Result<(TensorType, Vec<u8>)> {
-    let format = recipe.format(tensor.class);
+    let format = recipe.format(Family::of(&tensor.name)).unwrap_or(Format::F32);
     let n: u64 = tensor.dims.iter().product();
     let values: Vec<f32> = std::iter::repeat_with(next).take(n as usize).collect();
     let mut bytes = vec![0; values.len() / format.block_len() * format.block_bytes()];
     quantize(format, &values, None, &mut bytes)?;
-    let ty = match format {
-        Format::F32 => TensorType::F32,
-        Format::F16 => TensorType::F16,
-        Format::Bf16 => TensorType::Bf16,
-        Format::Q8_0 => TensorType::Q8_0,
-        Format::Q2K => TensorType::Q2K,
-        Format::Q4K => TensorType::Q4K,
-        Format::Q5K => TensorType::Q5K,
-        Format::Q6K => TensorType::Q6K,
-        Format::Iq2Xxs => TensorType::Iq2Xxs,
-    };
-    Ok((ty, bytes))
+    Ok((tensor_type(format), bytes))
 }
 
 /// For every token, different experts.
@@ -108,6 +62,7 @@ fn hash_table(random: &mut Random, vocab: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
     use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
     use ds4_engine::kv::RowFormat;
     use ds4_engine::{Config, Engine, EngineOptions, LayerKind, Logits};

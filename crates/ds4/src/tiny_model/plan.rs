@@ -42,21 +42,6 @@ pub const fn ratio(il: usize) -> u32 {
     }
 }
 
-/// What decides a tensor's type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
-    /// Attention projections, shared expert, output.
-    Dense,
-    /// Embedding, router, hyper-connections, compressors, indexer.
-    Small,
-    /// Routed gate and up.
-    GateUp,
-    /// Routed down.
-    Down,
-    /// Norms, sinks, biases, scales.
-    Vector,
-}
-
 /// How a tensor's values are drawn.
 #[derive(Clone, Copy, Debug)]
 pub enum Fill {
@@ -77,7 +62,6 @@ pub struct Tensor {
     pub name: String,
     /// The contiguous one first.
     pub dims: Vec<u64>,
-    pub class: Class,
     pub fill: Fill,
 }
 
@@ -88,18 +72,18 @@ struct Plan {
 }
 
 impl Plan {
-    fn add(&mut self, name: &str, dims: &[u64], class: Class, fill: Fill) {
-        self.tensors.push(Tensor { name: format!("{}{name}", self.prefix), dims: dims.to_vec(), class, fill });
+    fn add(&mut self, name: &str, dims: &[u64], fill: Fill) {
+        self.tensors.push(Tensor { name: format!("{}{name}", self.prefix), dims: dims.to_vec(), fill });
     }
 
     /// A matrix whose outputs are about `gain` times as large as its inputs.
-    fn matrix(&mut self, name: &str, dims: &[u64], class: Class, gain: f32) {
+    fn matrix(&mut self, name: &str, dims: &[u64], gain: f32) {
         let spread = gain / (dims[0] as f32).sqrt();
-        self.add(name, dims, class, Fill::Normal { mean: 0.0, spread });
+        self.add(name, dims, Fill::Normal { mean: 0.0, spread });
     }
 
     fn vector(&mut self, name: &str, n: u64, mean: f32, spread: f32) {
-        self.add(name, &[n], Class::Vector, Fill::Normal { mean, spread });
+        self.add(name, &[n], Fill::Normal { mean, spread });
     }
 
     fn norm(&mut self, name: &str, n: u64) {
@@ -107,9 +91,9 @@ impl Plan {
     }
 
     fn hyper_connection(&mut self, site: &str, values: u64, scales: u64) {
-        self.matrix(&format!("{site}_fn.weight"), &[STREAMS * EMBD, values], Class::Small, 1.0);
+        self.matrix(&format!("{site}_fn.weight"), &[STREAMS * EMBD, values], 1.0);
         let scale = Fill::Uniform { low: 0.6, high: 1.4 };
-        self.add(&format!("{site}_scale.weight"), &[scales], Class::Vector, scale);
+        self.add(&format!("{site}_scale.weight"), &[scales], scale);
         self.vector(&format!("{site}_base.weight"), values, 0.0, 0.6);
     }
 
@@ -117,28 +101,28 @@ impl Plan {
         // Ratio 4 projects two lanes, for windows that overlap.
         let width = if ratio == 4 { 2 * dim } else { dim };
         let ape = Fill::Normal { mean: 0.0, spread: 0.8 };
-        self.add(&format!("{name}_ape.weight"), &[width, ratio], Class::Small, ape);
-        self.matrix(&format!("{name}_kv.weight"), &[EMBD, width], Class::Small, 1.0);
-        self.matrix(&format!("{name}_gate.weight"), &[EMBD, width], Class::Small, 1.6);
+        self.add(&format!("{name}_ape.weight"), &[width, ratio], ape);
+        self.matrix(&format!("{name}_kv.weight"), &[EMBD, width], 1.0);
+        self.matrix(&format!("{name}_gate.weight"), &[EMBD, width], 1.6);
         self.norm(&format!("{name}_norm.weight"), dim);
     }
 
     fn attention(&mut self, ratio: u64) {
         self.norm("attn_norm.weight", EMBD);
-        self.matrix("attn_q_a.weight", &[EMBD, Q_RANK], Class::Dense, 1.0);
+        self.matrix("attn_q_a.weight", &[EMBD, Q_RANK], 1.0);
         self.norm("attn_q_a_norm.weight", Q_RANK);
-        self.matrix("attn_q_b.weight", &[Q_RANK, HEADS * HEAD_DIM], Class::Dense, 1.0);
-        self.matrix("attn_kv.weight", &[EMBD, HEAD_DIM], Class::Dense, 1.0);
+        self.matrix("attn_q_b.weight", &[Q_RANK, HEADS * HEAD_DIM], 1.0);
+        self.matrix("attn_kv.weight", &[EMBD, HEAD_DIM], 1.0);
         self.norm("attn_kv_a_norm.weight", HEAD_DIM);
         self.vector("attn_sinks.weight", HEADS, 0.5, 1.5);
-        self.matrix("attn_output_a.weight", &[HEADS / GROUPS * HEAD_DIM, GROUPS * O_RANK], Class::Dense, 1.0);
-        self.matrix("attn_output_b.weight", &[GROUPS * O_RANK, EMBD], Class::Dense, 1.6);
+        self.matrix("attn_output_a.weight", &[HEADS / GROUPS * HEAD_DIM, GROUPS * O_RANK], 1.0);
+        self.matrix("attn_output_b.weight", &[GROUPS * O_RANK, EMBD], 1.6);
         if ratio != 0 {
             self.compressor("attn_compressor", ratio, HEAD_DIM);
         }
         if ratio == 4 {
-            self.matrix("indexer.attn_q_b.weight", &[Q_RANK, INDEX_HEADS * INDEX_DIM], Class::Small, 1.0);
-            self.matrix("indexer.proj.weight", &[EMBD, INDEX_HEADS], Class::Small, 1.0);
+            self.matrix("indexer.attn_q_b.weight", &[Q_RANK, INDEX_HEADS * INDEX_DIM], 1.0);
+            self.matrix("indexer.proj.weight", &[EMBD, INDEX_HEADS], 1.0);
             self.compressor("indexer_compressor", ratio, INDEX_DIM);
         }
     }
@@ -148,18 +132,18 @@ impl Plan {
         let (up, down) = if il % 3 == 1 { (5.0, 0.12) } else { (1.4, 1.2) };
         let experts = EXPERTS as u64;
         self.norm("ffn_norm.weight", EMBD);
-        self.matrix("ffn_gate_inp.weight", &[EMBD, experts], Class::Small, 1.2);
+        self.matrix("ffn_gate_inp.weight", &[EMBD, experts], 1.2);
         if il < HASH_LAYERS {
-            self.add("ffn_gate_tid2eid.weight", &[EXPERTS_USED as u64, vocab], Class::Vector, Fill::Experts);
+            self.add("ffn_gate_tid2eid.weight", &[EXPERTS_USED as u64, vocab], Fill::Experts);
         } else {
             self.vector("exp_probs_b.bias", experts, 0.0, 0.25);
         }
-        self.matrix("ffn_gate_exps.weight", &[EMBD, EXPERT_FF, experts], Class::GateUp, up);
-        self.matrix("ffn_up_exps.weight", &[EMBD, EXPERT_FF, experts], Class::GateUp, up);
-        self.matrix("ffn_down_exps.weight", &[EXPERT_FF, EMBD, experts], Class::Down, down);
-        self.matrix("ffn_gate_shexp.weight", &[EMBD, EXPERT_FF], Class::Dense, up);
-        self.matrix("ffn_up_shexp.weight", &[EMBD, EXPERT_FF], Class::Dense, up);
-        self.matrix("ffn_down_shexp.weight", &[EXPERT_FF, EMBD], Class::Dense, down);
+        self.matrix("ffn_gate_exps.weight", &[EMBD, EXPERT_FF, experts], up);
+        self.matrix("ffn_up_exps.weight", &[EMBD, EXPERT_FF, experts], up);
+        self.matrix("ffn_down_exps.weight", &[EXPERT_FF, EMBD, experts], down);
+        self.matrix("ffn_gate_shexp.weight", &[EMBD, EXPERT_FF], up);
+        self.matrix("ffn_up_shexp.weight", &[EMBD, EXPERT_FF], up);
+        self.matrix("ffn_down_shexp.weight", &[EXPERT_FF, EMBD], down);
     }
 }
 
@@ -167,10 +151,10 @@ impl Plan {
 pub fn tensors(vocab: usize) -> Vec<Tensor> {
     let vocab = vocab as u64;
     let mut plan = Plan { tensors: Vec::new(), prefix: String::new() };
-    plan.add("token_embd.weight", &[EMBD, vocab], Class::Small, Fill::Normal { mean: 0.0, spread: 1.0 });
+    plan.add("token_embd.weight", &[EMBD, vocab], Fill::Normal { mean: 0.0, spread: 1.0 });
     plan.hyper_connection("output_hc", STREAMS, 1);
     plan.norm("output_norm.weight", EMBD);
-    plan.matrix("output.weight", &[EMBD, vocab], Class::Dense, 2.0);
+    plan.matrix("output.weight", &[EMBD, vocab], 2.0);
     let values = 2 * STREAMS + STREAMS * STREAMS;
     for il in 0..LAYERS {
         plan.prefix = format!("blk.{il}.");

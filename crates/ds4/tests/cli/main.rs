@@ -4,6 +4,7 @@ mod errors;
 mod inspect;
 #[cfg(target_os = "linux")]
 mod interrupt;
+mod quantize;
 mod run;
 mod support;
 mod tiny_model;

@@ -1,9 +1,10 @@
 //! Running the program, and files to run it on.
 
 use ds4_gguf::{File, TensorInfo, Writer};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// What a finished program left.
 pub struct Done {
@@ -62,17 +63,21 @@ pub fn write(directory: &Path, name: &str, contents: impl AsRef<[u8]>) -> String
     str(&path).to_owned()
 }
 
-/// The tiny model that most tests use, made once.
+/// The tiny model that most tests use.
 pub fn model() -> &'static str {
     static MODEL: OnceLock<String> = OnceLock::new();
     MODEL.get_or_init(|| tiny_model("q8"))
 }
 
-/// A tiny model of this recipe.
+/// A tiny model of this recipe, made once.
 pub fn tiny_model(recipe: &str) -> String {
-    let path = directory(&format!("model-{recipe}")).join("tiny.gguf");
-    ds4(&["debug", "tiny-model", str(&path), "--recipe", recipe]).ok();
-    str(&path).to_owned()
+    static MADE: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let make = || {
+        let path = directory(&format!("model-{recipe}")).join("tiny.gguf");
+        ds4(&["debug", "tiny-model", str(&path), "--recipe", recipe]).ok();
+        str(&path).to_owned()
+    };
+    MADE.lock().unwrap().entry(recipe.to_owned()).or_insert_with(make).clone()
 }
 
 pub fn open(path: &str) -> File {

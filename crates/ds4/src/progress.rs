@@ -11,12 +11,13 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// Shows `label` and how many of `total` tokens are done.
-    pub fn start(label: &'static str, total: usize) -> Self {
+    /// Shows `label` and how many of `total` things are done.
+    pub fn start(label: &'static str, things: &'static str, total: usize) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }
-        let style = ProgressStyle::with_template("{msg} [{bar:32}] {human_pos}/{human_len} tokens, {eta} left");
+        let template = format!("{{msg}} [{{bar:32}}] {{human_pos}}/{{human_len}} {things}, {{eta}} left");
+        let style = ProgressStyle::with_template(&template);
         let bar = ProgressBar::new(total as u64).with_message(label);
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
@@ -25,7 +26,14 @@ impl Progress {
         Self(Some(bar))
     }
 
-    /// So many tokens are done.
+    /// So many more are done.
+    pub fn add(&self, more: usize) {
+        if let Some(bar) = &self.0 {
+            bar.inc(more as u64);
+        }
+    }
+
+    /// So many are done in all.
     pub fn set(&self, done: usize) {
         if let Some(bar) = &self.0 {
             bar.set_position(done as u64);

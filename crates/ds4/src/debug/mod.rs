@@ -1,5 +1,8 @@
 //! `ds4 debug`: numbers for other programs to check. Exact arithmetic unless `--fast`.
 
+mod cases;
+mod compare;
+
 use crate::args::{Debug, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode, ModelArgs};
 use crate::model::Model;
 use crate::output::{self, Bytes, print_json};
@@ -23,6 +26,8 @@ pub fn run(command: Debug) -> Result<()> {
         Debug::Greedy(args) => greedy(&args),
         Debug::Vector(args) => vector(&args),
         Debug::TinyModel(args) => tiny_model(&args),
+        Debug::Compare(args) => compare::run(&args),
+        Debug::Cases(args) => cases::run(&args),
     }
 }
 

@@ -1,0 +1,111 @@
+//! `ds4 debug compare`: how far a model's predictions are from another's, and how well both predict a text.
+
+use super::{engine, never};
+use crate::args::{DebugCompare, ModelArgs};
+use crate::output::print_json;
+use crate::{model, text};
+use anyhow::{Result, ensure};
+use ds4_engine::cpu::CpuBackend;
+use ds4_engine::sampler::{argmax, log_sum_exp, token_logprob};
+use ds4_engine::{Engine, Logits, Rows};
+use serde_json::json;
+use std::path::Path;
+
+/// Tokens a step.
+const CHUNK: usize = 256;
+
+/// Sums over positions.
+#[derive(Default)]
+struct Sums {
+    positions: usize,
+    nll: f64,
+    reference_nll: f64,
+    kl: f64,
+    kl_max: f64,
+    same_top: usize,
+}
+
+impl Sums {
+    /// Adds one position: logits of the model and of the reference, and the token that follows.
+    fn add(&mut self, model: &[f32], reference: &[f32], next: u32) {
+        let (norm, reference_norm) = (log_sum_exp(model), log_sum_exp(reference));
+        let term = |(m, r): (&f32, &f32)| {
+            let (log_p, log_q) = (f64::from(*r) - reference_norm, f64::from(*m) - norm);
+            log_p.exp() * (log_p - log_q)
+        };
+        let kl: f64 = model.iter().zip(reference).map(term).sum();
+        self.positions += 1;
+        self.nll -= token_logprob(model, next);
+        self.reference_nll -= token_logprob(reference, next);
+        self.kl += kl;
+        self.kl_max = self.kl_max.max(kl);
+        self.same_top += usize::from(argmax(model) == argmax(reference));
+    }
+}
+
+pub fn run(args: &DebugCompare) -> Result<()> {
+    let tokenizer = model::tokenizer(&model::open_file(&args.model.model)?, &args.model.model)?;
+    let tokens: Vec<u32> = tokenizer.encode_text(&text::read_file(&args.file)?)?.into_iter().map(|id| id.0).collect();
+    ensure!(!tokens.is_empty(), "{} is empty; use a text", args.file.display());
+    let open = |path: &Path, fast| {
+        let model = ModelArgs { model: path.to_owned(), ..args.model.clone() };
+        engine(&model, args.kv, fast, args.ctx, CHUNK)
+    };
+    let mut engines = [open(&args.model.model, args.fast)?, open(&args.against, false)?];
+    let vocab = engines[0].config().vocab;
+    ensure!(
+        engines[1].config().vocab == vocab,
+        "the models have different vocabularies; compare two forms of one model"
+    );
+    let bos = tokenizer.specials().bos.0;
+    let mut sums = Sums::default();
+    // The text in pieces of a context, each after BOS.
+    for piece in tokens.chunks(args.ctx) {
+        let inputs: Vec<u32> = std::iter::once(bos).chain(piece[..piece.len() - 1].iter().copied()).collect();
+        add_piece(&mut engines, &inputs, piece, &mut sums)?;
+    }
+    let n = sums.positions as f64;
+    print_json(&json!({
+        "positions": sums.positions,
+        "perplexity": (sums.nll / n).exp(),
+        "reference_perplexity": (sums.reference_nll / n).exp(),
+        "kl_mean": sums.kl / n,
+        "kl_max": sums.kl_max,
+        "same_top": sums.same_top as f64 / n,
+    }))
+}
+
+/// Runs both models over `inputs`, which are followed by `next`.
+fn add_piece(engines: &mut [Engine<CpuBackend>; 2], inputs: &[u32], next: &[u32], sums: &mut Sums) -> Result<()> {
+    let [model, reference] = engines;
+    let vocab = model.config().vocab;
+    let (mut sequence, mut reference_sequence) = (model.sequence()?, reference.sequence()?);
+    for (tokens, next) in inputs.chunks(CHUNK).zip(next.chunks(CHUNK)) {
+        let logits = Logits::All;
+        let a = model.step(&mut [Rows { sequence: &mut sequence, tokens, logits }], &never)?;
+        let b = reference.step(&mut [Rows { sequence: &mut reference_sequence, tokens, logits }], &never)?;
+        for ((a, b), next) in a.chunks_exact(vocab).zip(b.chunks_exact(vocab)).zip(next) {
+            sums.add(a, b, *next);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_is_not_far_from_itself_and_kl_is_that_of_the_definition() {
+        let mut sums = Sums::default();
+        let (a, b) = ([0.0f32, 1.0, 3.0], [1.0f32, 1.0, 1.0]);
+        sums.add(&a, &a, 2);
+        assert_eq!((sums.positions, sums.same_top), (1, 1));
+        assert!(sums.kl.abs() < 1e-12 && (sums.nll - sums.reference_nll).abs() < 1e-12);
+        sums.add(&a, &b, 0);
+        let sum: f64 = a.iter().map(|v| f64::from(*v).exp()).sum();
+        let want: f64 = a.iter().map(|v| (1.0 / 3.0) * ((1.0f64 / 3.0).ln() - (f64::from(*v).exp() / sum).ln())).sum();
+        assert!((sums.kl - want).abs() < 1e-12 && (sums.kl_max - want).abs() < 1e-12);
+        assert_eq!(sums.same_top, 1);
+    }
+}
