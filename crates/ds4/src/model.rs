@@ -1,16 +1,21 @@
-//! From a path to a loaded engine.
+//! From a path, or the demo model inside the program, to a loaded engine.
 
+use crate::output;
 use anyhow::{Context, Result, anyhow};
 use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::{Config, Engine, EngineOptions};
 use ds4_gguf::{Error, File};
 use ds4_tokenizer::Tokenizer;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+
+/// The demo model, trained for this program: `models/demo/README.md`.
+#[cfg(feature = "demo")]
+static DEMO: &[u8] = include_bytes!("../../../models/demo/ds4-demo-q2.gguf");
 
 /// A model file whose directory was read and whose hyper-parameters are understood.
 pub struct Model {
-    path: PathBuf,
+    name: String,
     /// The file.
     pub file: Arc<File>,
     /// Its hyper-parameters.
@@ -18,23 +23,47 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens the file and reads its hyper-parameters; tensors are not touched.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = open_file(path)?;
-        let config = Config::from_file(&file).with_context(|| path.display().to_string())?;
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), config })
+    /// Opens the file, or the demo model, and reads its hyper-parameters; tensors are not touched.
+    pub fn open(path: Option<&Path>) -> Result<Self> {
+        let (file, name) = (open(path)?, name(path));
+        let config = Config::from_file(&file).with_context(|| name.clone())?;
+        Ok(Self { name, file: Arc::new(file), config })
     }
 
     /// The tokenizer that the file carries.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        tokenizer(&self.file, &self.path)
+        tokenizer(&self.file, &self.name)
     }
 
     /// Binds the tensors on the CPU.
     pub fn into_engine(self, cpu: CpuOptions, options: EngineOptions) -> Result<Engine<CpuBackend>> {
         let backend = CpuBackend::new(&self.config, cpu)?;
-        Engine::new(self.file, self.config, backend, options).with_context(|| self.path.display().to_string())
+        Engine::new(self.file, self.config, backend, options).with_context(|| self.name)
     }
+}
+
+/// What messages call the model at `path`.
+pub fn name(path: Option<&Path>) -> String {
+    path.map_or_else(|| "the demo model".to_owned(), |path| path.display().to_string())
+}
+
+/// The file at `path`; without a path the demo model, which is announced.
+pub fn open(path: Option<&Path>) -> Result<File> {
+    path.map_or_else(demo, open_file)
+}
+
+#[cfg(feature = "demo")]
+fn demo() -> Result<File> {
+    output::notice(
+        "no model given: using the built-in demo, a toy of 9 million parameters; `-m FILE` takes the real one, \
+         DeepSeek V4 Flash as GGUF (87 GB, huggingface.co/antirez/deepseek-v4-gguf)",
+    );
+    File::from_static(DEMO).context("the demo model")
+}
+
+#[cfg(not(feature = "demo"))]
+fn demo() -> Result<File> {
+    anyhow::bail!("no model given, and this build has no demo model inside; use -m FILE")
 }
 
 /// Maps a file and reads its directory.
@@ -52,8 +81,8 @@ pub fn open_file(path: &Path) -> Result<File> {
     })
 }
 
-/// The tokenizer in the metadata of `file`.
-pub fn tokenizer(file: &File, path: &Path) -> Result<Tokenizer> {
-    let refused = |error| anyhow!("{}: {error}; use a model file that carries its tokenizer", path.display());
+/// The tokenizer in the metadata of `file`, which messages call `name`.
+pub fn tokenizer(file: &File, name: &str) -> Result<Tokenizer> {
+    let refused = |error| anyhow!("{name}: {error}; use a model file that carries its tokenizer");
     Tokenizer::from_gguf(file.metadata()).map_err(refused)
 }

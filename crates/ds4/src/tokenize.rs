@@ -9,8 +9,8 @@ use std::fmt::Write;
 
 pub fn run(args: &TokenizeArgs) -> Result<()> {
     let text = text::read(args.text.prompt.as_deref(), args.text.file.as_deref())?;
-    let file = model::open_file(&args.model)?;
-    let tokenizer = model::tokenizer(&file, &args.model)?;
+    let path = args.model.as_deref();
+    let tokenizer = model::tokenizer(&model::open(path)?, &model::name(path))?;
     let ids = if args.rendered { tokenizer.encode_rendered(&text)? } else { tokenizer.encode_text(&text)? };
     print(&tokenizer, &ids, args.json)
 }

@@ -140,9 +140,9 @@ pub struct DebugCompare {
 }
 
 const CASES_EXAMPLES: &str = "\
-A case is a line of JSON: {\"id\", \"kind\", \"prompt\", \"answer\", \"check\"}. The prompt is rendered text; check is
-exact, final_contains (the part after the reasoning contains the answer), tool_call (from the first call
-on, exactly the answer) or format (any well-formed answer).
+A case is a line of JSON: {\"id\", \"kind\", \"tokens\", \"answer\", \"check\"}. tokens are those of the prompt;
+check is exact, final_contains (the part after the reasoning contains the answer), tool_call (from the
+first call on, exactly the answer) or format (any well-formed answer).
 
 Example:
   ds4 debug cases -m model.gguf models/demo/eval/tools.jsonl";

@@ -66,9 +66,9 @@ pub enum BackendName {
 /// Options of every command that loads a model.
 #[derive(Args, Clone)]
 pub struct ModelArgs {
-    /// GGUF file of a DeepSeek V4 model
+    /// GGUF file of a DeepSeek V4 model [default: the demo model inside the program]
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// Device to compute on
     #[arg(long, value_enum, value_name = "NAME", default_value_t)]
     pub backend: BackendName,

@@ -15,9 +15,9 @@ Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TokenizeArgs {
-    /// GGUF file of a DeepSeek V4 model; only its metadata is read
+    /// GGUF file of a DeepSeek V4 model, of which only the metadata is read [default: the demo model inside the program]
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     #[command(flatten)]
     pub text: TextArgs,
     /// Turn markers such as <think> in the text into their control tokens; otherwise they are plain text

@@ -1,14 +1,14 @@
 //! `ds4 debug cases`: prompts with known answers, several sequences at a time.
 
-use super::{engine, never};
+use super::{Compute, engine, never};
 use crate::args::{DebugCases, KvMode};
-use crate::model;
+use crate::model::Model;
 use crate::output::{self, print_json};
 use anyhow::{Context, Result, ensure};
 use ds4_engine::cpu::CpuBackend;
 use ds4_engine::sampler::{Sampler, SamplingParams};
 use ds4_engine::{Engine, Logits, Rows, Sequence};
-use ds4_tokenizer::{TokenId, markers};
+use ds4_tokenizer::{TokenId, Tokenizer, markers};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -26,8 +26,9 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 struct Case {
     id: String,
     kind: String,
-    /// A rendered prompt: markers in it are control tokens.
-    prompt: String,
+    /// The prompt's token ids.
+    tokens: Vec<u32>,
+    /// The expected text; without its end-of-sequence token.
     #[serde(default)]
     answer: String,
     check: Check,
@@ -66,19 +67,17 @@ struct Score {
 }
 
 pub fn run(args: &DebugCases) -> Result<()> {
-    let tokenizer = model::tokenizer(&model::open_file(&args.model.model)?, &args.model.model)?;
+    let model = Model::open(args.model.model.as_deref())?;
+    let tokenizer = model.tokenizer()?;
     let mut cases = Vec::new();
     for path in &args.files {
         cases.extend(read(path)?.into_iter().take(args.limit.unwrap_or(usize::MAX)));
     }
     ensure!(!cases.is_empty(), "there are no cases");
-    let prompts: Vec<Vec<u32>> = cases
-        .iter()
-        .map(|case| Ok(tokenizer.encode_rendered(&case.prompt)?.into_iter().map(|id| id.0).collect()))
-        .collect::<Result<_>>()?;
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let mut engine = engine(&args.model, KvMode::Cache, !args.exact, longest + args.n, CHUNK)?;
-    let answers = generate(&mut engine, &prompts, args, tokenizer.specials().eos.0)?;
+    let longest = cases.iter().map(|case| case.tokens.len()).max().unwrap_or(0);
+    let compute = Compute { threads: args.model.threads, kv: KvMode::Cache, fast: !args.exact };
+    let mut engine = engine(model, compute, longest + args.n, CHUNK)?;
+    let answers = generate(&mut engine, &cases, args, tokenizer.specials().eos.0)?;
 
     let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
     let mut outcomes = Vec::new();
@@ -86,7 +85,7 @@ pub fn run(args: &DebugCases) -> Result<()> {
         let ended = answer.last() == Some(&tokenizer.specials().eos.0);
         let body = if ended { &answer[..answer.len() - 1] } else { &answer[..] };
         let got = tokenizer.decode(&body.iter().map(|t| TokenId(*t)).collect::<Vec<_>>());
-        let passed = ended && case.passes(&got);
+        let passed = ended && case.passes(&got, case.thinks(&tokenizer));
         let score = scores.entry(&case.kind).or_default();
         score.cases += 1;
         score.passed += usize::from(passed);
@@ -128,24 +127,19 @@ struct Running {
 }
 
 /// The answers, each with the end-of-sequence token if the model chose it.
-fn generate(
-    engine: &mut Engine<CpuBackend>,
-    prompts: &[Vec<u32>],
-    args: &DebugCases,
-    eos: u32,
-) -> Result<Vec<Vec<u32>>> {
-    let mut answers = vec![Vec::new(); prompts.len()];
-    let mut waiting = 0..prompts.len();
+fn generate(engine: &mut Engine<CpuBackend>, cases: &[Case], args: &DebugCases, eos: u32) -> Result<Vec<Vec<u32>>> {
+    let mut answers = vec![Vec::new(); cases.len()];
+    let mut waiting = 0..cases.len();
     let mut running: Vec<Running> = Vec::new();
     loop {
         while running.len() < BATCH
             && let Some(case) = waiting.next()
         {
             let mut sequence = engine.sequence()?;
-            let logits = engine.prefill(&mut sequence, &prompts[case], Logits::Last, &mut |_| (), &never)?;
+            let logits = engine.prefill(&mut sequence, &cases[case].tokens, Logits::Last, &mut |_| (), &never)?;
             let seed = args.seed.wrapping_add(case as u64);
             let params = SamplingParams { temperature: args.temp, seed, ..SamplingParams::default() };
-            let sampler = Sampler::new(params, &prompts[case])?;
+            let sampler = Sampler::new(params, &cases[case].tokens)?;
             running.push(Running { case, sequence, sampler, logits });
         }
         if running.is_empty() {
@@ -173,9 +167,13 @@ fn generate(
 }
 
 impl Case {
+    /// Whether the prompt ends with the opening of the reasoning.
+    fn thinks(&self, tokenizer: &Tokenizer) -> bool {
+        self.tokens.last().is_some_and(|last| tokenizer.specials().think == Some(TokenId(*last)))
+    }
+
     /// Whether `got`, an answer without its end-of-sequence token, is right.
-    fn passes(&self, got: &str) -> bool {
-        let thinks = self.prompt.ends_with(markers::THINK);
+    fn passes(&self, got: &str, thinks: bool) -> bool {
         if !is_well_formed(got, thinks) {
             return false;
         }
@@ -256,9 +254,9 @@ mod tests {
         <｜DSML｜parameter name=\"b\" string=\"false\">[1, 2]</｜DSML｜parameter>\n\
         </｜DSML｜invoke>\n</｜DSML｜tool_calls>";
 
-    fn passes(prompt: &str, check: Check, answer: &str, got: &str) -> bool {
-        let (prompt, answer) = (prompt.to_owned(), answer.to_owned());
-        Case { id: String::new(), kind: String::new(), prompt, answer, check }.passes(got)
+    fn passes(thinks: bool, check: Check, answer: &str, got: &str) -> bool {
+        let answer = answer.to_owned();
+        Case { id: String::new(), kind: String::new(), tokens: Vec::new(), answer, check }.passes(got, thinks)
     }
 
     #[test]
@@ -280,13 +278,13 @@ mod tests {
 
     #[test]
     fn answers_are_checked_as_the_case_says() {
-        assert!(passes("<think>", Check::FinalContains, "42", "40 + 2</think>It is 42."));
-        assert!(!passes("<think>", Check::FinalContains, "42", "42</think>It is 41."));
-        assert!(passes("</think>", Check::ToolCall, CALL, &format!("Looking.{CALL}")));
-        assert!(!passes("</think>", Check::ToolCall, CALL, "Looking."));
-        assert!(passes("</think>", Check::ToolCall, "", "No tool fits."));
-        assert!(!passes("</think>", Check::ToolCall, "", CALL));
-        assert!(passes("</think>", Check::Exact, "yes", "yes") && !passes("</think>", Check::Exact, "yes", "yes."));
-        assert!(passes("</think>", Check::Format, "", "anything"));
+        assert!(passes(true, Check::FinalContains, "42", "40 + 2</think>It is 42."));
+        assert!(!passes(true, Check::FinalContains, "42", "42</think>It is 41."));
+        assert!(passes(false, Check::ToolCall, CALL, &format!("Looking.{CALL}")));
+        assert!(!passes(false, Check::ToolCall, CALL, "Looking."));
+        assert!(passes(false, Check::ToolCall, "", "No tool fits."));
+        assert!(!passes(false, Check::ToolCall, "", CALL));
+        assert!(passes(false, Check::Exact, "yes", "yes") && !passes(false, Check::Exact, "yes", "yes."));
+        assert!(passes(false, Check::Format, "", "anything"));
     }
 }

@@ -1,15 +1,15 @@
 //! `ds4 debug compare`: how far a model's predictions are from another's, and how well both predict a text.
 
-use super::{engine, never};
-use crate::args::{DebugCompare, ModelArgs};
+use super::{Compute, engine, never};
+use crate::args::DebugCompare;
+use crate::model::Model;
 use crate::output::print_json;
-use crate::{model, text};
+use crate::text;
 use anyhow::{Result, ensure};
 use ds4_engine::cpu::CpuBackend;
 use ds4_engine::sampler::{argmax, log_sum_exp, token_logprob};
 use ds4_engine::{Engine, Logits, Rows};
 use serde_json::json;
-use std::path::Path;
 
 /// Tokens a step.
 const CHUNK: usize = 256;
@@ -44,14 +44,14 @@ impl Sums {
 }
 
 pub fn run(args: &DebugCompare) -> Result<()> {
-    let tokenizer = model::tokenizer(&model::open_file(&args.model.model)?, &args.model.model)?;
+    let models = [Model::open(args.model.model.as_deref())?, Model::open(Some(&args.against))?];
+    let tokenizer = models[0].tokenizer()?;
     let tokens: Vec<u32> = tokenizer.encode_text(&text::read_file(&args.file)?)?.into_iter().map(|id| id.0).collect();
     ensure!(!tokens.is_empty(), "{} is empty; use a text", args.file.display());
-    let open = |path: &Path, fast| {
-        let model = ModelArgs { model: path.to_owned(), ..args.model.clone() };
-        engine(&model, args.kv, fast, args.ctx, CHUNK)
-    };
-    let mut engines = [open(&args.model.model, args.fast)?, open(&args.against, false)?];
+    let [model, reference] = models;
+    let compute = |fast| Compute { threads: args.model.threads, kv: args.kv, fast };
+    let mut engines =
+        [engine(model, compute(args.fast), args.ctx, CHUNK)?, engine(reference, compute(false), args.ctx, CHUNK)?];
     let vocab = engines[0].config().vocab;
     ensure!(
         engines[1].config().vocab == vocab,

@@ -31,14 +31,25 @@ pub fn run(command: Debug) -> Result<()> {
     }
 }
 
-fn engine(model: &ModelArgs, kv: KvMode, fast: bool, tokens: usize, chunk: usize) -> Result<Engine<CpuBackend>> {
-    let rows = match kv {
+/// How a command computes.
+struct Compute {
+    threads: usize,
+    kv: KvMode,
+    fast: bool,
+}
+
+fn engine(model: Model, compute: Compute, tokens: usize, chunk: usize) -> Result<Engine<CpuBackend>> {
+    let rows = match compute.kv {
         KvMode::Plain => RowFormat::Unrounded,
         KvMode::Cache => RowFormat::Native,
     };
-    let precision = if fast { Precision::Fast } else { Precision::Exact };
-    let cpu = CpuOptions { precision, threads: model.threads, rows };
-    Model::open(&model.model)?.into_engine(cpu, EngineOptions { context: tokens, chunk })
+    let precision = if compute.fast { Precision::Fast } else { Precision::Exact };
+    let cpu = CpuOptions { precision, threads: compute.threads, rows };
+    model.into_engine(cpu, EngineOptions { context: tokens, chunk })
+}
+
+fn open(args: &ModelArgs, kv: KvMode, fast: bool, tokens: usize, chunk: usize) -> Result<Engine<CpuBackend>> {
+    engine(Model::open(args.model.as_deref())?, Compute { threads: args.threads, kv, fast }, tokens, chunk)
 }
 
 /// A list of numbers: JSON, or plain with spaces, newlines or commas.
@@ -68,7 +79,7 @@ fn logits(args: &DebugLogits) -> Result<()> {
         bail!("position {p} is outside the {} tokens of {}", ids.len(), args.ids.display());
     }
     let chunk = if args.one_by_one { 1 } else { args.chunk };
-    let mut engine = engine(&args.model, args.kv, args.fast, ids.len(), chunk)?;
+    let mut engine = open(&args.model, args.kv, args.fast, ids.len(), chunk)?;
     let vocab = engine.config().vocab;
     let mut sequence = engine.sequence()?;
     let all = engine.prefill(&mut sequence, &ids, Logits::All, &mut |_| (), &never)?;
@@ -78,7 +89,7 @@ fn logits(args: &DebugLogits) -> Result<()> {
 
 fn greedy(args: &DebugGreedy) -> Result<()> {
     let ids: Vec<u32> = numbers(&args.ids)?;
-    let mut engine = engine(&args.model, args.kv, args.fast, ids.len() + args.n, 512)?;
+    let mut engine = open(&args.model, args.kv, args.fast, ids.len() + args.n, 512)?;
     let mut sequence = engine.sequence()?;
     let mut logits = engine.prefill(&mut sequence, &ids, Logits::Last, &mut |_| (), &never)?;
     let mut tokens = Vec::with_capacity(args.n);
@@ -95,7 +106,7 @@ fn greedy(args: &DebugGreedy) -> Result<()> {
 fn vector(args: &DebugVector) -> Result<()> {
     let ids: Vec<u32> = numbers(&args.ids)?;
     ensure!(args.steps < ids.len(), "{} steps leave no prompt of {} ids", args.steps, ids.len());
-    let mut engine = engine(&args.model, KvMode::Cache, args.fast, ids.len(), 512)?;
+    let mut engine = open(&args.model, KvMode::Cache, args.fast, ids.len(), 512)?;
     let mut sequence = engine.sequence()?;
     let (prompt, single) = ids.split_at(ids.len() - args.steps);
     let mut logits = engine.prefill(&mut sequence, prompt, Logits::Last, &mut |_| (), &never)?;

@@ -16,7 +16,7 @@ use crate::output;
 use anyhow::Result;
 
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let model = Model::open(&args.file)?;
+    let model = Model::open(Some(&args.file))?;
     let report = report::Report::new(&args.file, &model, &args.ctx, args.tensors)?;
     if args.json { output::print_json(&report) } else { output::print(&table::text(&report)) }
 }

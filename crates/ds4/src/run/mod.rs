@@ -24,7 +24,7 @@ use std::time::Instant;
 
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let started = Instant::now();
-    let model = Model::open(&args.model.model)?;
+    let model = Model::open(args.model.model.as_deref())?;
     let tokenizer = model.tokenizer()?;
     if let Some(path) = &args.source.perplexity {
         return perplexity::run(args, path, model, &tokenizer, started);

@@ -252,3 +252,16 @@ fn perplexity_is_that_of_the_logits() {
     let whole = run(&["--perplexity", &file, "--json"]).json();
     assert_eq!(whole["scored"], all.len() - 32);
 }
+
+#[test]
+fn without_a_model_the_demo_answers_and_says_so() {
+    let done = ds4(&["run", "-p", "My grandmother told me this story.", "-n", "12", "--temp", "0", "--json"]);
+    assert_eq!(done.err.lines().count(), 1, "{}", done.err);
+    assert!(done.err.contains("built-in demo") && done.err.contains("-m FILE"), "{}", done.err);
+    let text = done.json()["text"].as_str().unwrap().to_owned();
+    let is_word = |w: &str| w.chars().all(|c| c.is_alphabetic() || ".,!?\"'-\u{a0}".contains(c));
+    assert!(text.split_whitespace().count() >= 4 && text.split_whitespace().all(is_word), "{text:?}");
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo/eval/arithmetic.jsonl");
+    let scores = ds4(&["debug", "cases", cases, "--limit", "10", "--json"]).json();
+    assert!(scores["scores"]["arithmetic"]["passed"].as_u64().unwrap() >= 8, "{scores}");
+}
