@@ -165,7 +165,6 @@ fn wrong_usage_has_exit_code_2() {
     for args in [
         &[][..],
         &["nonsense"],
-        &["run", "-p", "x"],
         &["run", "-m", model()],
         &["run", "-m", model(), "-p", "x", "-f", "y"],
         &["run", "-m", model(), "-p", "x", "--temp", "-1"],
@@ -173,6 +172,7 @@ fn wrong_usage_has_exit_code_2() {
         &["inspect", model(), "--ctx", "0"],
         &["tokenize", "-m", model()],
         &["debug", "tiny-model", "x.gguf", "--recipe", "q3"],
+        &["quantize", model(), "out.gguf"],
     ] {
         let done = ds4(args);
         assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{args:?}");
