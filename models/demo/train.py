@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import fcntl
 import io
 import math
 import queue
@@ -598,11 +597,6 @@ def measure(stage: Stage, args: argparse.Namespace, profile: bool) -> str:
     first, _ = trainer.step(*fixed[0], 1e-3)
     sync()
     compiled = time.monotonic() - start
-    if args.bench_lock:  # several benchmarks may compile at once, but are timed one after another
-        torch.cuda.empty_cache()
-        args.bench_lock.touch()
-        lock = args.bench_lock.open()
-        fcntl.flock(lock, fcntl.LOCK_EX)
     for i in range(3):
         trainer.step(*fixed[i], 1e-3)
     sync()
@@ -645,7 +639,6 @@ def main() -> None:
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="slower, but starts at once")
     parser.add_argument("--dry", action="store_true", help="miniature run on random data, then a resumed one")
     parser.add_argument("--bench", metavar="SHAPES", help="measure speed instead of training, e.g. 512,4096!")
-    parser.add_argument("--bench-lock", type=Path, help="file that keeps benchmarks running at once from overlapping")
     parser.add_argument("--bench-steps", type=int, default=20)
     args = parser.parse_args()
     torch.set_float32_matmul_precision("high")
