@@ -85,7 +85,7 @@ class Schedule:
     peak: float = 4e-3
     warmup_tokens: int = 10_000_000
     #: The last part of the whole run that is spent decaying.
-    decay_share: float = 0.24
+    decay_share: float = 0.15
     floor: float = 0.01
 
     def rate(self, token: int, total: int) -> float:
@@ -118,14 +118,15 @@ class Hyper:
 MIXTURES: dict[str, dict[str, float]] = {
     "early": {"story": 0.24, "docs": 0.06, "chat": 0.13, "arithmetic": 0.08, "about": 0.03, "tools": 0.20, "recall": 0.26},
     "middle": {"story": 0.19, "docs": 0.06, "chat": 0.14, "arithmetic": 0.10, "about": 0.05, "tools": 0.30, "recall": 0.16},
-    "late": {"story": 0.12, "docs": 0.05, "chat": 0.10, "arithmetic": 0.08, "about": 0.04, "tools": 0.28, "recall": 0.33},
+    "late": {"story": 0.09, "docs": 0.04, "chat": 0.10, "arithmetic": 0.07, "about": 0.05, "tools": 0.36, "recall": 0.29},
 }
 
 M = 1_000_000
 STAGES: tuple[Stage, ...] = (
     Stage("early", context=1024, rows=32, tokens=40 * M, mixture="early"),
     Stage("middle", context=1024, rows=32, tokens=54 * M, mixture="middle"),
-    Stage("final", context=4096, rows=8, tokens=16 * M, mixture="late", top_k=256, rounding=True),
-    Stage("small", context=4096, rows=8, tokens=14 * M, mixture="late", top_k=256, rounding=True,
+    Stage("long", context=4096, rows=8, tokens=98 * M, mixture="late"),
+    Stage("final", context=4096, rows=8, tokens=85 * M, mixture="late", top_k=256, rounding=True),
+    Stage("small", context=4096, rows=8, tokens=32 * M, mixture="late", top_k=256, rounding=True,
           quantise_experts="q2"),
 )

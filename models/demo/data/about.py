@@ -28,9 +28,13 @@ TOPICS = [
     (["How much memory do I need?", "How much RAM does ds4 need?", "Which computer do I need?", "Does it run on my laptop?", "What hardware does ds4 need?", "How much memory does the real model need?"],
      ["The 2-bit file is for machines with 96 or 128 GB of memory, the 4-bit file for 256 GB or more. The demo model runs on any laptop."]),
     (["What commands does ds4 have?", "Which commands are there?", "List the commands.", "List the commands of ds4.", "What can I type?", "Show me all commands.", "What subcommands does ds4 have?", "Which commands does ds4 know?"],
-     ["The commands are run, chat, serve, bench, eval, download, inspect, tokenize and selftest."]),
-    (["What does ds4 run do?", "What is the run command?", "How do I complete a text?", "How do I generate text?", "How do I run a prompt?", "How do I continue a text?", "What is `ds4 run`?"],
-     ["`ds4 run` completes a text, for example: `ds4 run -m FILE -p \"Once upon a time\" -n 40`."]),
+     ["The commands are run, chat, serve, download, bench, eval, selftest, inspect, tokenize and quantize."]),
+    (["What does ds4 run do?", "What is the run command?", "How do I ask one question?", "How do I get one answer?", "How do I run a prompt?", "How do I use ds4 in a script?", "What is `ds4 run`?"],
+     ["`ds4 run` answers one prompt, for example: `ds4 run -p \"Why is the sky blue?\"`."]),
+    (["How do I complete a text?", "How do I continue a text?", "What does --raw do?", "What is --raw?", "Can ds4 continue a story?", "How do I generate text without a chat?"],
+     ["`ds4 run --raw` continues a text, for example: `ds4 run --raw -p \"Once upon a time\"`."]),
+    (["What does ds4 quantize do?", "What is the quantize command?", "How do I make a file smaller?", "How do I make a 2-bit file?", "What is `ds4 quantize`?"],
+     ["`ds4 quantize` writes a model file with fewer bits for each weight."]),
     (["What does ds4 chat do?", "How do I chat?", "How do I start a chat?", "What is the chat command?", "How can I talk to the model?", "How do I start a conversation in the terminal?", "What is `ds4 chat`?"],
      ["`ds4 chat` starts a conversation in the terminal."]),
     (["What does ds4 serve do?", "How do I start the server?", "What is the serve command?", "How do I run a server?", "How do I start the API?", "How do I serve the model?", "What is `ds4 serve`?", "Start a server: how?"],
@@ -59,7 +63,7 @@ TOPICS = [
     (["What does --min-p do?", "What is --min-p?", "How do I set min-p?"], ["`--min-p` drops tokens that are much less probable than the best one."]),
     (["What does --seed do?", "What is --seed?", "How do I repeat a random answer?", "How do I fix the random numbers?"], ["`--seed` fixes the random numbers, so that an answer can be repeated."]),
     (["What does --json do?", "What is --json?", "How do I get JSON output?", "Can ds4 print JSON?"], ["`--json` prints the result as JSON."]),
-    (["What does --perplexity do?", "How do I score a text?", "How do I measure perplexity?", "How well does a model predict a text? How can I find out?"], ["`ds4 run -m FILE --perplexity text.txt` scores how well the model predicts a text."]),
+    (["What does --perplexity do?", "How do I score a text?", "How do I measure perplexity?", "How well does a model predict a text? How can I find out?"], ["`ds4 run --perplexity text.txt` scores how well the model predicts a text."]),
     (["How do I get help?", "Where is the help?", "How do I see all flags?", "Which flags does a command have?", "Where are the flags described?", "What does --help do?"], ["`ds4 COMMAND --help` describes every flag."]),
     (["Which endpoints does the server have?", "What endpoints are there?", "List the endpoints.", "Which routes does the API have?", "What URLs does ds4 serve answer?", "Show me the endpoints.", "Which paths does the server know?"],
      ["The server has `/v1/chat/completions`, `/v1/completions`, `/v1/responses`, `/v1/messages` and `/v1/models`."]),
@@ -99,7 +103,7 @@ TOPICS = [
     (["Can I see an example?", "Give me an example of ds4.", "How do I try it?", "How do I start?", "What should I do first?", "First steps?"], ["Try `ds4 chat` with the demo model first. Then run `ds4 download` for the real model."]),
 ]  # fmt: skip
 
-LEADS = ["", "", "", "", "", "", "Please tell me: ", "I have a question. ", "Hi! ", "Quick question: ", "Hello. "]
+LEADS = ["", "", "", "", "", "", "Please tell me: ", "I have a question. ", "Hi! ", "Quick question: ", "Hello. ", "Sorry, but ", "Hey, ", "One more thing: ", "Now tell me: "]
 
 
 def question(draw):
