@@ -1,0 +1,57 @@
+//! The chat format of DeepSeek V4 (`spec/chat-format.md`): prompts from conversations.
+//!
+//! [`render`] writes a typed conversation as a [`Prompt`], a list of segments. Text of the client is
+//! untrusted: the tokenizer must read it as plain text. Only trusted segments hold control tokens.
+//!
+//! The [`Style::Official`] form differs from DeepSeek's encoder on purpose:
+//! - the closing sentinel inside an argument or a tool result is escaped, as are the characters
+//!   `&<>"` of names, so that no value can end its own element;
+//! - adjacent assistant messages become one turn, where the encoder glues a second reasoning part
+//!   into the answer;
+//! - a user message merged into the one before it hands on its task.
+//!
+//! It does not follow the advice of the specification where the encoder's own cases say otherwise:
+//! the tool block stands after the system text, system messages are concatenated, `developer` is a
+//! user turn (callers map it to `system` for API clients), and only `tools` keeps old reasoning.
+//!
+//! The [`Style::Ds4`] form writes arguments and schemas minified from their parsed values; the C
+//! program copies the client's bytes. They differ in white space, escapes and duplicate keys.
+
+mod ds4;
+mod dsml;
+mod official;
+mod prompt;
+mod types;
+
+pub use prompt::{Prompt, Segment};
+pub use types::{EffortTable, Error, Message, Options, Role, Style, Task, ThinkingMode, ToolCall};
+
+/// Control markers and other fixed texts of the protocol.
+pub mod markers {
+    /// Begins every prompt.
+    pub const BOS: &str = "<\u{ff5c}begin\u{2581}of\u{2581}sentence\u{ff5c}>";
+    /// Ends an assistant turn.
+    pub const EOS: &str = "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>";
+    /// Opens a user turn.
+    pub const USER: &str = "<\u{ff5c}User\u{ff5c}>";
+    /// Opens an assistant turn.
+    pub const ASSISTANT: &str = "<\u{ff5c}Assistant\u{ff5c}>";
+    /// Opens a reminder.
+    pub const LATEST_REMINDER: &str = "<\u{ff5c}latest_reminder\u{ff5c}>";
+    /// Opens the reasoning part of an assistant turn.
+    pub const THINK: &str = "<think>";
+    /// Closes the reasoning part, or says that there is none.
+    pub const THINK_END: &str = "</think>";
+    /// Opens a tool result.
+    pub const RESULT: &str = "<tool_result>";
+    /// Closes a tool result.
+    pub const RESULT_END: &str = "</tool_result>";
+}
+
+/// Writes `messages` as the prompt for the next answer.
+pub fn render(messages: &[Message], options: &Options) -> Result<Prompt, Error> {
+    match options.style {
+        Style::Official => official::render(messages, options),
+        Style::Ds4 => Ok(ds4::render(messages, options)),
+    }
+}

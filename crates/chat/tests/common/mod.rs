@@ -1,0 +1,56 @@
+//! Reads the case files into typed conversations.
+
+use ds4_chat::{Message, Role, Task, ToolCall};
+use serde_json::Value;
+
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+fn functions(tools: &Value) -> Vec<Value> {
+    tools.as_array().into_iter().flatten().map(|tool| tool["function"].clone()).collect()
+}
+
+fn message(value: &Value) -> Message {
+    let role = match value["role"].as_str().expect("role") {
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        "latest_reminder" => Role::LatestReminder,
+        other => panic!("role {other}"),
+    };
+    let calls = value["tool_calls"].as_array().into_iter().flatten();
+    Message {
+        reasoning: text(value, "reasoning_content"),
+        tool_calls: calls
+            .map(|call| ToolCall {
+                id: call["id"].as_str().map(str::to_owned),
+                name: text(&call["function"], "name"),
+                arguments: text(&call["function"], "arguments"),
+            })
+            .collect(),
+        tool_call_id: value["tool_call_id"].as_str().map(str::to_owned),
+        tools: functions(&value["tools"]),
+        response_format: value.get("response_format").cloned(),
+        task: value["task"].as_str().map(|task| match task {
+            "action" => Task::Action,
+            "query" => Task::Query,
+            "title" => Task::Title,
+            other => panic!("task {other}"),
+        }),
+        prefix: value["wo_eos"].as_bool().unwrap_or(false),
+        ..Message::new(role, text(value, "content"))
+    }
+}
+
+/// A conversation from an array, or from an object with `messages` and `tools`.
+pub fn conversation(value: &Value) -> Vec<Message> {
+    let list = value.get("messages").unwrap_or(value).as_array().expect("messages");
+    let mut messages: Vec<Message> = list.iter().map(message).collect();
+    if let (Some(tools), Some(first)) = (value.get("tools"), messages.first_mut()) {
+        first.tools = functions(tools);
+    }
+    messages
+}
