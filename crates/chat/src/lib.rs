@@ -1,4 +1,5 @@
-//! The chat format of DeepSeek V4 (`spec/chat-format.md`): prompts from conversations.
+//! The chat format of DeepSeek V4 (`spec/chat-format.md`): prompts from conversations, answers
+//! from generated text.
 //!
 //! [`render`] writes a typed conversation as a [`Prompt`], a list of segments. Text of the client is
 //! untrusted: the tokenizer must read it as plain text. Only trusted segments hold control tokens.
@@ -17,12 +18,16 @@
 //! The [`Style::Ds4`] form writes arguments and schemas minified from their parsed values; the C
 //! program copies the client's bytes. They differ in white space, escapes and duplicate keys.
 
+mod block;
 mod ds4;
 mod dsml;
 mod official;
+mod output;
 mod prompt;
 mod types;
 
+pub use block::ParsedCall;
+pub use output::{Answer, BlockStatus, parse_answer};
 pub use prompt::{Prompt, Segment};
 pub use types::{EffortTable, Error, Message, Options, Role, Style, Task, ThinkingMode, ToolCall};
 

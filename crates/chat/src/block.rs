@@ -1,0 +1,151 @@
+use serde_json::Value;
+
+/// How deep parameters may nest.
+const MAX_DEPTH: usize = 8;
+
+/// Most bytes in a tag, names included; bounds the search for its end.
+const TAG_BYTES_MAX: usize = 4096;
+
+/// A call that the model made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedCall {
+    /// Name of the tool.
+    pub name: String,
+    /// Arguments: a JSON object as text, members in the order of the model.
+    pub arguments: String,
+}
+
+pub(crate) enum Outcome {
+    /// The calls and the length of the block.
+    Complete(Vec<ParsedCall>, usize),
+    /// The text ends inside the block. The calls if it ends after a closed invoke.
+    Incomplete(Option<Vec<ParsedCall>>),
+    Malformed,
+}
+
+struct Tag<'t> {
+    closes: bool,
+    name: &'t str,
+    attributes: &'t str,
+    rest: &'t str,
+}
+
+enum Stop {
+    Incomplete,
+    Malformed,
+}
+
+/// Reads a tag with any number of bars around `DSML`, or without it.
+fn tag(text: &str) -> Result<Tag<'_>, Stop> {
+    if text.is_empty() {
+        return Err(Stop::Incomplete);
+    }
+    let inner = text.strip_prefix('<').ok_or(Stop::Malformed)?;
+    let end = inner.bytes().take(TAG_BYTES_MAX).position(|byte| byte == b'>');
+    let end = end.ok_or(if inner.len() < TAG_BYTES_MAX { Stop::Incomplete } else { Stop::Malformed })?;
+    let (inner, rest) = (&inner[..end], &inner[end + 1..]);
+    let is_bar = |c| c == '\u{ff5c}' || c == '|';
+    let (closes, inner) = inner.strip_prefix('/').map_or((false, inner), |inner| (true, inner));
+    let inner = inner.trim_start_matches(is_bar);
+    let inner = inner.strip_prefix("DSML").unwrap_or(inner).trim_start_matches(is_bar);
+    let (name, attributes) = inner.split_at(inner.find(char::is_whitespace).unwrap_or(inner.len()));
+    Ok(Tag { closes, name, attributes, rest })
+}
+
+fn decode(text: &str) -> String {
+    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    text.replace("&amp;", "&")
+}
+
+/// An attribute, with straight or typographic quotes.
+fn attribute(attributes: &str, key: &str) -> Option<String> {
+    let is_quote = |c| matches!(c, '"' | '\u{201c}' | '\u{201d}');
+    let (_, value) = attributes.split_once(key)?;
+    let value = value.strip_prefix('=')?.strip_prefix(is_quote)?;
+    value.split_once(is_quote).map(|(value, _)| decode(value))
+}
+
+/// The first closing parameter tag of any spelling: the text before it and after it.
+fn split_value(text: &str) -> Result<(&str, &str), Stop> {
+    for (position, _) in text.match_indices("</") {
+        let (value, end) = text.split_at(position);
+        match tag(end) {
+            Ok(tag) if tag.closes && tag.name == "parameter" => return Ok((value, tag.rest)),
+            Ok(_) | Err(Stop::Malformed) => {}
+            Err(Stop::Incomplete) => return Err(Stop::Incomplete),
+        }
+    }
+    Err(Stop::Incomplete)
+}
+
+/// Parameters up to the closing tag called `end`: their JSON object and the text after the tag.
+fn parameters<'t>(mut text: &'t str, end: &str, depth: usize) -> Result<(String, &'t str), Stop> {
+    let mut members = Vec::new();
+    // As ds4 writes them: nested objects without spaces.
+    let (comma, colon) = if depth == MAX_DEPTH { (", ", ": ") } else { (",", ":") };
+    loop {
+        let tag = tag(text.trim_start())?;
+        if tag.closes && tag.name == end {
+            return Ok((format!("{{{}}}", members.join(comma)), tag.rest));
+        }
+        if tag.closes || tag.name != "parameter" || depth == 0 {
+            return Err(Stop::Malformed);
+        }
+        let name = attribute(tag.attributes, "name").ok_or(Stop::Malformed)?;
+        let string = attribute(tag.attributes, "string");
+        let nests = string.is_none()
+            && self::tag(tag.rest.trim_start()).is_ok_and(|inner| !inner.closes && inner.name == "parameter");
+        let value = if nests {
+            let (value, rest) = parameters(tag.rest, "parameter", depth - 1)?;
+            text = rest;
+            value
+        } else {
+            let (raw, rest) = split_value(tag.rest)?;
+            text = rest;
+            if string.is_none_or(|string| string == "true") {
+                Value::String(decode(raw)).to_string()
+            } else if raw.trim().is_empty() {
+                "null".to_owned()
+            } else {
+                serde_json::from_str::<Value>(raw).map_err(|_| Stop::Malformed)?.to_string()
+            }
+        };
+        members.push(format!("{}{colon}{value}", Value::String(name)));
+    }
+}
+
+fn invokes(block: &str, calls: &mut Vec<ParsedCall>) -> Result<usize, Stop> {
+    let mut text = tag(block.trim_start())?.rest;
+    loop {
+        let tag = tag(text.trim_start())?;
+        match (tag.closes, tag.name) {
+            (true, "tool_calls") if !calls.is_empty() => return Ok(block.len() - tag.rest.len()),
+            (false, "invoke") => {
+                let name = attribute(tag.attributes, "name").ok_or(Stop::Malformed)?;
+                let (arguments, rest) = parameters(tag.rest, "invoke", MAX_DEPTH)?;
+                calls.push(ParsedCall { name, arguments });
+                text = rest;
+            }
+            _ => return Err(Stop::Malformed),
+        }
+        if text.trim().is_empty() {
+            return Err(Stop::Incomplete);
+        }
+    }
+}
+
+/// Parses a block of tool calls at the start of `block`.
+pub(crate) fn parse(block: &str) -> Outcome {
+    let mut calls = Vec::new();
+    match invokes(block, &mut calls) {
+        Ok(length) => Outcome::Complete(calls, length),
+        Err(Stop::Malformed) => Outcome::Malformed,
+        Err(Stop::Incomplete) => {
+            let ends_invoke = block.trim_end().rfind('<').is_some_and(|position| {
+                tag(block.get(position..).unwrap_or_default())
+                    .is_ok_and(|tag| tag.closes && tag.name == "invoke" && tag.rest.trim().is_empty())
+            });
+            Outcome::Incomplete((ends_invoke && !calls.is_empty()).then_some(calls))
+        }
+    }
+}

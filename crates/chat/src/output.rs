@@ -1,0 +1,78 @@
+use crate::block::{self, Outcome, ParsedCall};
+use crate::markers::{THINK, THINK_END};
+
+/// Spellings of the tag that opens a block of tool calls.
+const STARTS: [&str; 6] = [
+    "<\u{ff5c}DSML\u{ff5c}tool_calls>",
+    "<DSML\u{ff5c}tool_calls>",
+    "<tool_calls>",
+    "<\u{ff5c}\u{ff5c}DSML\u{ff5c}\u{ff5c}tool_calls>",
+    "<|DSML|tool_calls>",
+    "<||DSML||tool_calls>",
+];
+
+/// How the block of tool calls ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BlockStatus {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It was parsed.
+    Complete,
+    /// It breaks the grammar; its text is content.
+    Malformed,
+    /// The text ended inside it; its text is content.
+    Unterminated,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Text before `</think>`, when thinking.
+    pub reasoning: String,
+    /// Text outside reasoning and calls.
+    pub content: String,
+    /// The calls.
+    pub calls: Vec<ParsedCall>,
+    /// The parsed block with the white space before it, for replay.
+    pub raw_block: Option<String>,
+    /// How the block ended.
+    pub status: BlockStatus,
+}
+
+/// Parses the complete text of an answer that began with thinking on or off.
+pub fn parse_answer(text: &str, thinking: bool) -> Answer {
+    let mut answer = Answer::default();
+    let mut rest = text;
+    if thinking {
+        rest = rest.strip_prefix(THINK).unwrap_or(rest);
+        let (reasoning, after) = rest.split_once(THINK_END).unwrap_or((rest, ""));
+        reasoning.clone_into(&mut answer.reasoning);
+        rest = after;
+    }
+    let Some(start) = STARTS.iter().filter_map(|start| rest.find(start)).min() else {
+        rest.clone_into(&mut answer.content);
+        return answer;
+    };
+    let (before, block) = rest.split_at(start);
+    let (calls, length) = match block::parse(block) {
+        Outcome::Complete(calls, length) => (calls, length),
+        Outcome::Incomplete(Some(calls)) => (calls, block.len()),
+        Outcome::Incomplete(None) => {
+            answer.status = BlockStatus::Unterminated;
+            rest.clone_into(&mut answer.content);
+            return answer;
+        }
+        Outcome::Malformed => {
+            answer.status = BlockStatus::Malformed;
+            rest.clone_into(&mut answer.content);
+            return answer;
+        }
+    };
+    before.trim_end().clone_into(&mut answer.content);
+    let lead = if before.ends_with("\n\n") { "\n\n" } else { "" };
+    answer.raw_block = Some(format!("{lead}{}", block.get(..length).unwrap_or(block)));
+    answer.calls = calls;
+    answer.status = BlockStatus::Complete;
+    answer
+}

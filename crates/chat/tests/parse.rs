@@ -1,0 +1,49 @@
+//! Answers against the results recorded from the C parser.
+
+use ds4_chat::{BlockStatus, parse_answer};
+use serde_json::Value;
+
+/// Cases where the result differs on purpose.
+const DIFFERENT: [(&str, &str); 6] = [
+    ("think-unclosed", "reasoning without an end is reasoning, not content"),
+    ("call-inside-unclosed-thinking", "as above"),
+    ("nothink-with-stray-close", "without thinking a stray end marker is text"),
+    ("missing-end", "the end of the text may follow a closed invoke"),
+    ("empty-block", "a block without a call is malformed"),
+    ("double-bars", "doubled bars are accepted"),
+];
+
+#[test]
+fn recorded_cases() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("data/ds4/parse_cases.json")).expect("cases");
+    assert_eq!(cases.len(), 30);
+    for case in &cases {
+        let name = case["name"].as_str().expect("name");
+        let answer = parse_answer(case["text"].as_str().expect("text"), case["thinking"] == true);
+        let calls = case["calls"].as_array().into_iter().flatten();
+        let same =
+            if case["parsed"] == true {
+                answer.content == case["content"].as_str().unwrap_or_default()
+                    && answer.reasoning == case["reasoning"].as_str().unwrap_or_default()
+                    && answer.raw_block.as_deref() == case["raw_block"].as_str()
+                    && answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).eq(calls
+                        .map(|call| (call["name"].as_str().expect("name"), call["arguments"].as_str().expect("text"))))
+            } else {
+                matches!(answer.status, BlockStatus::Malformed | BlockStatus::Unterminated)
+            };
+        let different = DIFFERENT.iter().any(|(different, _)| *different == name);
+        assert_eq!(same, !different, "{name}: {answer:?}");
+    }
+}
+
+/// Whatever the text, reading it takes time in proportion to its length and gives every byte of it back or a parsed call.
+#[test]
+fn hostile_blocks_end() {
+    let start = "<\u{ff5c}DSML\u{ff5c}tool_calls>\n<\u{ff5c}DSML\u{ff5c}invoke name=\"f\">\n<\u{ff5c}DSML\u{ff5c}parameter name=\"x\">";
+    for filler in ["</", "<parameter name=\"x\">", "</parameter", "\u{ff5c}", "<<<>"] {
+        let text = format!("{start}{}>", filler.repeat(200_000));
+        let answer = parse_answer(&text, false);
+        assert!(matches!(answer.status, BlockStatus::Malformed | BlockStatus::Unterminated), "{filler}");
+        assert_eq!(answer.content, text);
+    }
+}
