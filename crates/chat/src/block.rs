@@ -32,6 +32,8 @@ struct Tag<'t> {
 
 enum Stop {
     Incomplete,
+    /// The text ends after a closed invoke.
+    AfterInvoke,
     Malformed,
 }
 
@@ -72,7 +74,7 @@ fn split_value(text: &str) -> Result<(&str, &str), Stop> {
         match tag(end) {
             Ok(tag) if tag.closes && tag.name == "parameter" => return Ok((value, tag.rest)),
             Ok(_) | Err(Stop::Malformed) => {}
-            Err(Stop::Incomplete) => return Err(Stop::Incomplete),
+            Err(stop) => return Err(stop),
         }
     }
     Err(Stop::Incomplete)
@@ -129,7 +131,7 @@ fn invokes(block: &str, calls: &mut Vec<ParsedCall>) -> Result<usize, Stop> {
             _ => return Err(Stop::Malformed),
         }
         if text.trim().is_empty() {
-            return Err(Stop::Incomplete);
+            return Err(Stop::AfterInvoke);
         }
     }
 }
@@ -140,12 +142,7 @@ pub(crate) fn parse(block: &str) -> Outcome {
     match invokes(block, &mut calls) {
         Ok(length) => Outcome::Complete(calls, length),
         Err(Stop::Malformed) => Outcome::Malformed,
-        Err(Stop::Incomplete) => {
-            let ends_invoke = block.trim_end().rfind('<').is_some_and(|position| {
-                tag(block.get(position..).unwrap_or_default())
-                    .is_ok_and(|tag| tag.closes && tag.name == "invoke" && tag.rest.trim().is_empty())
-            });
-            Outcome::Incomplete((ends_invoke && !calls.is_empty()).then_some(calls))
-        }
+        Err(Stop::AfterInvoke) => Outcome::Incomplete(Some(calls)),
+        Err(Stop::Incomplete) => Outcome::Incomplete(None),
     }
 }

@@ -15,7 +15,9 @@
 //! the tool block stands after the system text, system messages are concatenated, `developer` is a
 //! user turn (callers map it to `system` for API clients), and only `tools` keeps old reasoning.
 //!
-//! The [`Style::Ds4`] form writes arguments and schemas minified from their parsed values; the C
+//! Not settled by the specification: an assistant turn right after a task gets no reasoning part.
+//!
+//! The [`Style::Ds4`] form honours a final message that is to be continued. It writes arguments and schemas minified from their parsed values; the C
 //! program copies the client's bytes. They differ in white space, escapes and duplicate keys.
 
 mod block;

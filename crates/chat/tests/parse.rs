@@ -47,3 +47,16 @@ fn hostile_blocks_end() {
         assert_eq!(answer.content, text);
     }
 }
+
+/// A closing invoke tag inside an open parameter is text of that parameter: nothing is accepted, and no call is lost in silence.
+#[test]
+fn an_open_parameter_leaves_the_block_unterminated() {
+    let call = |value: &str| format!("<invoke name=\"f\"><parameter name=\"x\">{value}");
+    let text = format!("<tool_calls>{}</parameter></invoke>{}</invoke>", call("1"), call("2"));
+    let answer = parse_answer(&text, false);
+    assert_eq!((answer.status, answer.calls.len()), (BlockStatus::Unterminated, 0));
+    assert_eq!(answer.content, text);
+
+    let text = format!("<tool_calls>{}</parameter></invoke>\n", call("1"));
+    assert_eq!(parse_answer(&text, false).calls.len(), 1);
+}
