@@ -15,14 +15,6 @@ pub struct ParsedCall {
     pub arguments: String,
 }
 
-pub(crate) enum Outcome {
-    /// The calls and the length of the block.
-    Complete(Vec<ParsedCall>, usize),
-    /// The text ends inside the block. The calls if it ends after a closed invoke.
-    Incomplete(Option<Vec<ParsedCall>>),
-    Malformed,
-}
-
 struct Tag<'t> {
     closes: bool,
     name: &'t str,
@@ -30,10 +22,11 @@ struct Tag<'t> {
     rest: &'t str,
 }
 
-enum Stop {
+/// Why a block has no calls.
+pub(crate) enum Stop {
+    /// The text ends inside it.
     Incomplete,
-    /// The text ends after a closed invoke.
-    AfterInvoke,
+    /// It breaks the grammar.
     Malformed,
 }
 
@@ -62,8 +55,9 @@ fn decode(text: &str) -> String {
 /// An attribute, with straight or typographic quotes.
 fn attribute(attributes: &str, key: &str) -> Option<String> {
     let is_quote = |c| matches!(c, '"' | '\u{201c}' | '\u{201d}');
-    let (_, value) = attributes.split_once(key)?;
-    let value = value.strip_prefix('=')?.strip_prefix(is_quote)?;
+    // Only before a sign and a quote is it the attribute: a parameter may be called `string`.
+    let mut places = attributes.match_indices(key).map(|(position, key)| &attributes[position + key.len()..]);
+    let value = places.find_map(|after| after.strip_prefix('=')?.strip_prefix(is_quote))?;
     value.split_once(is_quote).map(|(value, _)| decode(value))
 }
 
@@ -116,12 +110,14 @@ fn parameters<'t>(mut text: &'t str, end: &str, depth: usize) -> Result<(String,
     }
 }
 
-fn invokes(block: &str, calls: &mut Vec<ParsedCall>) -> Result<usize, Stop> {
+/// The calls of the block at the start of `block`, and its length. After a closed invoke the text may end.
+pub(crate) fn parse(block: &str) -> Result<(Vec<ParsedCall>, usize), Stop> {
+    let mut calls = Vec::new();
     let mut text = tag(block.trim_start())?.rest;
     loop {
         let tag = tag(text.trim_start())?;
         match (tag.closes, tag.name) {
-            (true, "tool_calls") if !calls.is_empty() => return Ok(block.len() - tag.rest.len()),
+            (true, "tool_calls") if !calls.is_empty() => return Ok((calls, block.len() - tag.rest.len())),
             (false, "invoke") => {
                 let name = attribute(tag.attributes, "name").ok_or(Stop::Malformed)?;
                 let (arguments, rest) = parameters(tag.rest, "invoke", MAX_DEPTH)?;
@@ -131,18 +127,7 @@ fn invokes(block: &str, calls: &mut Vec<ParsedCall>) -> Result<usize, Stop> {
             _ => return Err(Stop::Malformed),
         }
         if text.trim().is_empty() {
-            return Err(Stop::AfterInvoke);
+            return Ok((calls, block.len()));
         }
-    }
-}
-
-/// Parses a block of tool calls at the start of `block`.
-pub(crate) fn parse(block: &str) -> Outcome {
-    let mut calls = Vec::new();
-    match invokes(block, &mut calls) {
-        Ok(length) => Outcome::Complete(calls, length),
-        Err(Stop::Malformed) => Outcome::Malformed,
-        Err(Stop::AfterInvoke) => Outcome::Incomplete(Some(calls)),
-        Err(Stop::Incomplete) => Outcome::Incomplete(None),
     }
 }

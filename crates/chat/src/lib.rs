@@ -17,8 +17,9 @@
 //!
 //! Not settled by the specification: an assistant turn right after a task gets no reasoning part.
 //!
-//! The [`Style::Ds4`] form honours a final message that is to be continued. It writes arguments and schemas minified from their parsed values; the C
-//! program copies the client's bytes. They differ in white space, escapes and duplicate keys.
+//! The [`Style::Ds4`] form honours a final message that is to be continued. It writes arguments and
+//! schemas minified from their parsed values; the C program copies the client's bytes. They differ in
+//! white space, escapes and duplicate keys.
 
 mod block;
 mod ds4;
@@ -33,8 +34,9 @@ pub use output::{Answer, BlockStatus, parse_answer};
 pub use prompt::{Prompt, Segment};
 pub use types::{EffortTable, Error, Message, Options, Role, Style, Task, ThinkingMode, ToolCall};
 
-/// Control markers and other fixed texts of the protocol.
-pub mod markers {
+/// Control markers and other fixed texts of the protocol. The tokenizer has those that it recognises;
+/// they stand here too, so that this crate depends on no other of the workspace.
+mod markers {
     /// Begins every prompt.
     pub const BOS: &str = "<\u{ff5c}begin\u{2581}of\u{2581}sentence\u{ff5c}>";
     /// Ends an assistant turn.

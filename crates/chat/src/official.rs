@@ -28,11 +28,8 @@ pub(crate) fn render(messages: &[Message], options: &Options) -> Result<Prompt, 
     let drops = options.thinks() && options.drop_reasoning && messages.iter().all(|message| message.tools.is_empty());
     if drops {
         let last_user = turns.iter().rposition(Turn::is_user_like).unwrap_or(0);
-        let mut index = 0;
-        turns.retain(|turn| {
-            index += 1;
-            turn.role != Role::Developer || index > last_user
-        });
+        let stays = |index: usize, turn: &Turn<'_>| turn.role != Role::Developer || index >= last_user;
+        turns = turns.into_iter().enumerate().filter(|(i, turn)| stays(*i, turn)).map(|(_, turn)| turn).collect();
     }
     let last_user = turns.iter().rposition(Turn::is_user_like);
     let mut prompt = Prompt::default();

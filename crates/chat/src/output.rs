@@ -1,4 +1,4 @@
-use crate::block::{self, Outcome, ParsedCall};
+use crate::block::{self, ParsedCall, Stop};
 use crate::markers::{THINK, THINK_END};
 
 /// Spellings of the tag that opens a block of tool calls.
@@ -34,13 +34,16 @@ pub struct Answer {
     pub content: String,
     /// The calls.
     pub calls: Vec<ParsedCall>,
-    /// The parsed block with the white space before it, for replay.
+    /// The parsed block, with the two newlines before it if they were there, for replay.
     pub raw_block: Option<String>,
     /// How the block ended.
     pub status: BlockStatus,
 }
 
-/// Parses the complete text of an answer that began with thinking on or off.
+/// Parses the complete text of an answer that began with thinking on or off (`spec/chat-format.md` §7).
+///
+/// The earliest block after the reasoning counts. A string value ends at the first closing parameter tag, also at one
+/// that was meant literally; a block inside reasoning that was never closed is reasoning.
 pub fn parse_answer(text: &str, thinking: bool) -> Answer {
     let mut answer = Answer::default();
     let mut rest = text;
@@ -56,15 +59,12 @@ pub fn parse_answer(text: &str, thinking: bool) -> Answer {
     };
     let (before, block) = rest.split_at(start);
     let (calls, length) = match block::parse(block) {
-        Outcome::Complete(calls, length) => (calls, length),
-        Outcome::Incomplete(Some(calls)) => (calls, block.len()),
-        Outcome::Incomplete(None) => {
-            answer.status = BlockStatus::Unterminated;
-            rest.clone_into(&mut answer.content);
-            return answer;
-        }
-        Outcome::Malformed => {
-            answer.status = BlockStatus::Malformed;
+        Ok(parsed) => parsed,
+        Err(stop) => {
+            answer.status = match stop {
+                Stop::Incomplete => BlockStatus::Unterminated,
+                Stop::Malformed => BlockStatus::Malformed,
+            };
             rest.clone_into(&mut answer.content);
             return answer;
         }

@@ -36,7 +36,7 @@ fn recorded_cases() {
     }
 }
 
-/// Whatever the text, reading it takes time in proportion to its length and gives every byte of it back or a parsed call.
+/// A block without an end is given back whole, and without searching all of it for each of its tags.
 #[test]
 fn hostile_blocks_end() {
     let start = "<\u{ff5c}DSML\u{ff5c}tool_calls>\n<\u{ff5c}DSML\u{ff5c}invoke name=\"f\">\n<\u{ff5c}DSML\u{ff5c}parameter name=\"x\">";
@@ -59,4 +59,11 @@ fn an_open_parameter_leaves_the_block_unterminated() {
 
     let text = format!("<tool_calls>{}</parameter></invoke>\n", call("1"));
     assert_eq!(parse_answer(&text, false).calls.len(), 1);
+}
+
+/// The names of attributes are also names that a parameter can have.
+#[test]
+fn a_parameter_may_be_called_string() {
+    let text = "<tool_calls><invoke name=\"f\"><parameter name=\"string\" string=\"false\">1</parameter></invoke></tool_calls>";
+    assert_eq!(parse_answer(text, false).calls[0].arguments, r#"{"string": 1}"#);
 }
