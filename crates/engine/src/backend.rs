@@ -11,6 +11,7 @@ use crate::rope::Rope;
 use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -102,6 +103,10 @@ pub trait Backend: Sized + Send + Sync {
     fn cache(&self) -> Result<Self::Cache>;
     /// Makes room for compressed rows of `tokens` tokens in all.
     fn reserve(&self, cache: &mut Self::Cache, tokens: usize) -> Result<()>;
+    /// Bytes of a sequence of `tokens` tokens that shares nothing.
+    fn sequence_bytes(&self, tokens: usize) -> u64;
+    /// Bytes of `cache` but for the pages in `counted`, which gets the others: caches that share pages can be added up.
+    fn cache_bytes(&self, cache: &Self::Cache, counted: &mut HashSet<usize>) -> u64;
 
     /// Runs the operations of one step; a backend may use it to enter its thread pool or open a command list.
     fn run<R: Send>(&self, step: impl FnOnce() -> Result<R> + Send) -> Result<R> {

@@ -57,6 +57,11 @@ impl<B: Backend> Sequence<B> {
         self.tokens.is_empty()
     }
 
+    /// Whether a step failed half way, so that the sequence cannot go on.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// KV state, for what only a backend knows.
     pub fn cache(&self) -> &B::Cache {
         &self.cache
@@ -192,11 +197,30 @@ impl<B: Backend> Engine<B> {
             if end > self.options.context {
                 return Err(Error::Context { tokens: end, context: self.options.context });
             }
-            if let Some(token) = piece.tokens.iter().find(|t| **t as usize >= self.config.vocab) {
-                return Err(Error::Token { token: *token, vocab: self.config.vocab });
-            }
+            self.check_tokens(piece.tokens)?;
         }
         Ok(())
+    }
+
+    fn check_tokens(&self, tokens: &[TokenId]) -> Result<()> {
+        match tokens.iter().find(|t| **t as usize >= self.config.vocab) {
+            Some(token) => Err(Error::Token { token: *token, vocab: self.config.vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether `tokens` can be the beginning of a sequence.
+    ///
+    /// # Errors
+    /// No tokens, more than the context holds, or one outside the vocabulary.
+    pub fn check_prompt(&self, tokens: &[TokenId]) -> Result<()> {
+        if tokens.is_empty() {
+            return Err(Error::Empty);
+        }
+        if tokens.len() > self.options.context {
+            return Err(Error::Context { tokens: tokens.len(), context: self.options.context });
+        }
+        self.check_tokens(tokens)
     }
 
     /// Appends `tokens` to `sequence` in chunks and returns the logits asked for. `progress` is told the number of tokens done after each chunk.

@@ -10,6 +10,8 @@
 //! | `backend.rs` | the operations that a device provides |
 //! | `forward.rs` | the one forward pass |
 //! | `engine.rs` | sequences, steps, chunked prefill |
+//! | `prefix.rs` | checkpoints to continue from |
+//! | `scheduler/` | continuous batching of many sequences |
 //! | `kv/` | pages, frontier, rounding |
 //! | `cpu/` | the CPU backend |
 //! | `rope.rs` | rotary embedding |
@@ -22,8 +24,10 @@ mod engine;
 mod error;
 mod forward;
 pub mod kv;
+pub mod prefix;
 pub mod rope;
 pub mod sampler;
+pub mod scheduler;
 pub mod weights;
 
 pub use config::{Config, LayerKind};

@@ -27,6 +27,7 @@ use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
 use ds4_quant::dot::{FloatSums, Isa, Kernels};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 /// Arithmetic of the CPU backend.
@@ -183,6 +184,14 @@ impl Backend for CpuBackend {
 
     fn reserve(&self, cache: &mut Cache, tokens: usize) -> Result<()> {
         cache.reserve(tokens)
+    }
+
+    fn sequence_bytes(&self, tokens: usize) -> u64 {
+        self.layout.sequence_bytes(tokens)
+    }
+
+    fn cache_bytes(&self, cache: &Cache, counted: &mut HashSet<usize>) -> u64 {
+        cache.bytes(counted)
     }
 
     fn run<R: Send>(&self, step: impl FnOnce() -> Result<R> + Send) -> Result<R> {

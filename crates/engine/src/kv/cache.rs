@@ -7,6 +7,7 @@ use crate::config::{FP4_BLOCK, FP8_BLOCK, LayerKind};
 use crate::error::{Error, Result};
 use crate::weights::has_overlap;
 use half::f16;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One page: compressed rows of [`PAGE_TOKENS`] tokens in all layers.
@@ -111,6 +112,12 @@ impl Cache {
     /// Pages held, whether shared or not.
     pub fn page_count(&self) -> usize {
         self.pages.len()
+    }
+
+    /// Bytes of the frontier and of the pages that are not in `counted`, where their addresses are added.
+    pub fn bytes(&self, counted: &mut HashSet<usize>) -> u64 {
+        let new = self.pages.iter().filter(|page| counted.insert(Arc::as_ptr(page) as usize)).count();
+        (new as u64).saturating_mul(self.layout.page_bytes as u64).saturating_add(self.layout.frontier_bytes())
     }
 
     /// Pages that this state shares with another.

@@ -1,0 +1,410 @@
+//! The scheduler: continuous batching of any number of sequences.
+//!
+//! Each step holds one row of every sequence that decodes and a slice of the prompts that are being read. The slice is as
+//! large as the pause that running answers may suffer allows. Sequences are admitted while the memory that they may come
+//! to need is there; the rest of the budget holds the prefix cache.
+
+mod handle;
+
+pub use handle::{Handle, Refused};
+
+use crate::backend::Backend;
+use crate::prefix::PrefixCache;
+use crate::{Engine, Logits, Result, Rows, Sequence, TokenId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a scheduler may use.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulerOptions {
+    /// Bytes for the KV state of running sequences and for the prefix cache together.
+    pub kv_bytes: u64,
+    /// Most requests that wait.
+    pub queue: usize,
+    /// Longest pause between two tokens of a running answer that reading other prompts should cause.
+    pub pause: Duration,
+}
+
+impl Default for SchedulerOptions {
+    fn default() -> Self {
+        Self { kv_bytes: 4 << 30, queue: 256, pause: Duration::from_millis(500) }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// [`Follower::next`] ended it.
+    Done,
+    /// The context is full.
+    Context,
+    /// The engine failed; the text says why.
+    Failed(String),
+    /// The scheduler was stopped.
+    Stopped,
+}
+
+/// The other side of one answer. It is called on the engine's thread, so it must be quick and must not wait.
+pub trait Follower: Send {
+    /// Whether nobody wants the answer any more. Asked before every step.
+    fn is_gone(&self) -> bool;
+    /// The sequence runs; `cached` tokens of its prompt were there already.
+    fn admitted(&mut self, cached: usize);
+    /// Chooses the next token of the answer from its logits, which may be overwritten. `None` ends the answer.
+    fn next(&mut self, logits: &mut [f32]) -> Option<TokenId>;
+    /// The answer has ended; nothing follows.
+    fn ended(&mut self, why: End);
+}
+
+/// A prompt to be answered once or several times.
+pub struct Job {
+    /// The prompt, at least one token.
+    pub tokens: Vec<TokenId>,
+    /// Lengths of prefixes of the prompt to keep in the prefix cache, ascending. A later prompt is likely to share them.
+    pub checkpoints: Vec<usize>,
+    /// Most tokens that an answer may add; memory is set aside for them.
+    pub answer_tokens: usize,
+    /// One for each answer.
+    pub followers: Vec<Box<dyn Follower>>,
+}
+
+/// What the scheduler did and does. Counters never fall.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Jobs that wait.
+    pub queued: usize,
+    /// Sequences whose prompt is being read.
+    pub prefilling: usize,
+    /// Sequences that decode.
+    pub decoding: usize,
+    /// Bytes set aside for running sequences.
+    pub reserved_bytes: u64,
+    /// Bytes of the prefix cache.
+    pub cache_bytes: u64,
+    /// Checkpoints in the prefix cache.
+    pub checkpoints: usize,
+    /// Prompt tokens evaluated.
+    pub prefill_tokens: u64,
+    /// Prompt tokens that a checkpoint had already.
+    pub cached_tokens: u64,
+    /// Tokens of answers evaluated.
+    pub decode_tokens: u64,
+    /// Steps made.
+    pub steps: u64,
+    /// Seconds in steps.
+    pub step_seconds: f64,
+    /// Rows of the last step.
+    pub last_rows: usize,
+    /// Answers that nobody waited for any more.
+    pub cancelled: u64,
+}
+
+/// A sequence that runs.
+struct Active<B: Backend> {
+    sequence: Sequence<B>,
+    prompt: Arc<[TokenId]>,
+    checkpoints: Arc<[usize]>,
+    /// Several only until the prompt is read.
+    followers: Vec<Box<dyn Follower>>,
+    /// The token to evaluate next, once the prompt is read.
+    next: Option<TokenId>,
+    /// Bytes set aside.
+    reserved: u64,
+}
+
+impl<B: Backend> Active<B> {
+    /// Tokens of the prompt that are still to be read.
+    fn unread(&self) -> usize {
+        if self.next.is_some() { 0 } else { self.prompt.len() - self.sequence.len() }
+    }
+
+    /// The same sequence and prompt, for another follower.
+    fn fork(&self) -> Self {
+        Self {
+            sequence: self.sequence.clone(),
+            prompt: Arc::clone(&self.prompt),
+            checkpoints: Arc::clone(&self.checkpoints),
+            followers: Vec::new(),
+            next: None,
+            reserved: self.reserved,
+        }
+    }
+
+    /// How far a slice of at most `rows` tokens reads: not across a checkpoint.
+    fn slice_end(&self, rows: usize) -> usize {
+        let start = self.sequence.len();
+        let end = (start + rows).min(self.prompt.len());
+        self.checkpoints.iter().copied().find(|at| *at > start).map_or(end, |at| end.min(at))
+    }
+}
+
+/// Runs jobs on an engine, a step at a time. [`Handle::start`] gives it a thread.
+pub struct Scheduler<B: Backend> {
+    engine: Engine<B>,
+    options: SchedulerOptions,
+    cache: PrefixCache<B>,
+    queue: VecDeque<Job>,
+    active: Vec<Active<B>>,
+    stats: Stats,
+    /// Seconds that a row of prompt costs, a running mean; 0 until measured.
+    row_seconds: f64,
+    /// Sequences given to the prefix cache so far.
+    stored: u64,
+}
+
+impl<B: Backend> Scheduler<B> {
+    /// A scheduler without work.
+    pub fn new(engine: Engine<B>, options: SchedulerOptions) -> Self {
+        Self {
+            engine,
+            options,
+            cache: PrefixCache::default(),
+            queue: VecDeque::new(),
+            active: Vec::new(),
+            stats: Stats::default(),
+            row_seconds: 0.0,
+            stored: 0,
+        }
+    }
+
+    /// Lets a job wait for its turn. A prompt that is empty, too long or has tokens outside the vocabulary fails when its turn comes.
+    pub fn submit(&mut self, job: Job) {
+        self.queue.push_back(job);
+    }
+
+    /// What happens and happened.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            queued: self.queue.len(),
+            prefilling: self.active.iter().filter(|a| a.next.is_none()).count(),
+            decoding: self.active.iter().filter(|a| a.next.is_some()).count(),
+            reserved_bytes: self.reserved(),
+            cache_bytes: self.cache.bytes(),
+            checkpoints: self.cache.len(),
+            ..self.stats
+        }
+    }
+
+    /// Makes one step. `false` if there is nothing to do.
+    pub fn step(&mut self) -> bool {
+        self.drop_unwanted();
+        self.admit();
+        if self.active.is_empty() {
+            return false;
+        }
+        let slices = self.plan();
+        let begin = Instant::now();
+        let result = self.run(&slices);
+        let seconds = begin.elapsed().as_secs_f64();
+        self.stats.steps += 1;
+        self.stats.step_seconds += seconds;
+        self.stats.last_rows = slices.iter().sum();
+        match result {
+            Ok(logits) => {
+                self.measure(&slices, seconds);
+                self.deliver(&slices, logits);
+            }
+            Err(error) => self.fail(&slices, &error.to_string()),
+        }
+        true
+    }
+
+    /// Ends every job.
+    pub fn stop(&mut self) {
+        let waiting = self.queue.drain(..).flat_map(|job| job.followers);
+        let running = self.active.drain(..).flat_map(|active| active.followers);
+        waiting.chain(running).for_each(|mut follower| follower.ended(End::Stopped));
+    }
+
+    fn reserved(&self) -> u64 {
+        self.active.iter().fold(0, |sum, active| sum.saturating_add(active.reserved))
+    }
+
+    /// Drops answers that nobody waits for. What was computed for them stays in the prefix cache.
+    fn drop_unwanted(&mut self) {
+        let mut cancelled = 0;
+        let mut keep = |followers: &mut Vec<Box<dyn Follower>>| {
+            let before = followers.len();
+            followers.retain(|follower| !follower.is_gone());
+            cancelled += (before - followers.len()) as u64;
+            !followers.is_empty()
+        };
+        self.queue.retain_mut(|job| keep(&mut job.followers));
+        for mut active in std::mem::take(&mut self.active) {
+            if keep(&mut active.followers) {
+                self.active.push(active);
+            } else {
+                self.store(active.sequence);
+            }
+        }
+        self.stats.cancelled += cancelled;
+    }
+
+    /// Starts waiting jobs, in order, while there is room.
+    fn admit(&mut self) {
+        let mut changed = false;
+        while let Some(job) = self.queue.front() {
+            let answers = job.followers.len().max(1);
+            let tokens = job.tokens.len().saturating_add(job.answer_tokens).min(self.engine.context());
+            let bytes = self.engine.backend().sequence_bytes(tokens).saturating_mul(answers as u64);
+            let sequences: usize = self.active.iter().map(|active| active.followers.len()).sum();
+            let has_room = self.reserved().saturating_add(bytes) <= self.options.kv_bytes
+                && sequences + answers <= self.engine.chunk();
+            // Alone, a job may have more than the budget: it could never run otherwise.
+            if !has_room && !self.active.is_empty() {
+                break;
+            }
+            let Some(job) = self.queue.pop_front() else { break };
+            changed |= self.start(job, bytes);
+        }
+        if changed {
+            self.shrink_cache();
+        }
+    }
+
+    fn start(&mut self, mut job: Job, reserved: u64) -> bool {
+        let sequence = match self.prepare(&job) {
+            Ok(sequence) => sequence,
+            Err(error) => {
+                let why = End::Failed(error.to_string());
+                job.followers.iter_mut().for_each(|follower| follower.ended(why.clone()));
+                return false;
+            }
+        };
+        self.stats.cached_tokens += sequence.len() as u64;
+        job.followers.iter_mut().for_each(|follower| follower.admitted(sequence.len()));
+        self.active.push(Active {
+            sequence,
+            prompt: job.tokens.into(),
+            checkpoints: job.checkpoints.into(),
+            followers: job.followers,
+            next: None,
+            reserved,
+        });
+        true
+    }
+
+    fn prepare(&mut self, job: &Job) -> Result<Sequence<B>> {
+        self.engine.check_prompt(&job.tokens)?;
+        self.cache.longest(&job.tokens).map_or_else(|| self.engine.sequence(), Ok)
+    }
+
+    /// Rows of each active sequence in the next step.
+    fn plan(&mut self) -> Vec<usize> {
+        let decoding = self.active.iter().filter(|active| active.next.is_some()).count();
+        let mut room = self.engine.chunk() - decoding.min(self.engine.chunk());
+        if decoding > 0 && self.row_seconds > 0.0 {
+            let rows = self.options.pause.as_secs_f64() / self.row_seconds;
+            room = room.min((rows as usize).saturating_sub(decoding).max(1));
+        }
+        let mut reading = self.active.len() - decoding;
+        let mut slices = Vec::with_capacity(self.active.len());
+        for active in &self.active {
+            if active.next.is_some() {
+                slices.push(1);
+                continue;
+            }
+            // An equal share for each prompt; what one leaves goes to those after it.
+            let share = room.div_ceil(reading.max(1)).min(room);
+            let rows = active.slice_end(share) - active.sequence.len();
+            reading -= 1;
+            room -= rows;
+            slices.push(rows);
+        }
+        slices
+    }
+
+    fn run(&mut self, slices: &[usize]) -> Result<Vec<f32>> {
+        let mut pieces = Vec::with_capacity(slices.len());
+        for (active, rows) in self.active.iter_mut().zip(slices).filter(|(_, rows)| **rows > 0) {
+            let Active { sequence, prompt, next, .. } = active;
+            let end = sequence.len() + rows;
+            let (tokens, logits) = match next {
+                Some(token) => (std::slice::from_ref(&*token), Logits::Last),
+                None if end == prompt.len() => (&prompt[sequence.len()..end], Logits::Last),
+                None => (&prompt[sequence.len()..end], Logits::None),
+            };
+            pieces.push(Rows { sequence, tokens, logits });
+        }
+        self.engine.step(&mut pieces, &|| false)
+    }
+
+    fn measure(&mut self, slices: &[usize], seconds: f64) {
+        let rows: usize = slices.iter().sum();
+        let has_prompt = self.active.iter().any(|active| active.next.is_none());
+        if has_prompt && rows > 0 {
+            let now = seconds / rows as f64;
+            self.row_seconds = if self.row_seconds == 0.0 { now } else { 0.7 * self.row_seconds + 0.3 * now };
+        }
+    }
+
+    /// Hands the logits of a step to the followers and makes the forks, checkpoints and ends that come of it.
+    fn deliver(&mut self, slices: &[usize], mut logits: Vec<f32>) {
+        let vocab = self.engine.config().vocab;
+        let mut rows = logits.chunks_exact_mut(vocab);
+        let stored = self.stored;
+        for (mut active, slice) in std::mem::take(&mut self.active).into_iter().zip(slices) {
+            let is_reading = active.next.is_none();
+            let counter = if is_reading { &mut self.stats.prefill_tokens } else { &mut self.stats.decode_tokens };
+            *counter += *slice as u64;
+            if is_reading && *slice > 0 && active.checkpoints.contains(&active.sequence.len()) {
+                self.store(active.sequence.clone());
+            }
+            if active.unread() > 0 {
+                self.active.push(active);
+                continue;
+            }
+            let Some(row) = rows.next() else { continue };
+            active.reserved /= active.followers.len().max(1) as u64;
+            while active.followers.len() > 1 {
+                let follower = active.followers.remove(0);
+                self.follow(active.fork(), follower, &mut row.to_vec());
+            }
+            if let Some(follower) = active.followers.pop() {
+                self.follow(active, follower, row);
+            }
+        }
+        if self.stored != stored {
+            self.shrink_cache();
+        }
+    }
+
+    /// Lets `follower` choose what follows the sequence.
+    fn follow(&mut self, mut active: Active<B>, mut follower: Box<dyn Follower>, logits: &mut [f32]) {
+        active.next = follower.next(logits);
+        let why = match active.next {
+            Some(_) if active.sequence.len() < self.engine.context() => {
+                active.followers.push(follower);
+                self.active.push(active);
+                return;
+            }
+            Some(_) => End::Context,
+            None => End::Done,
+        };
+        self.store(active.sequence);
+        follower.ended(why);
+    }
+
+    fn store(&mut self, sequence: Sequence<B>) {
+        self.stored += 1;
+        self.cache.store(sequence);
+    }
+
+    /// Makes the prefix cache fit what running sequences leave of the budget.
+    fn shrink_cache(&mut self) {
+        let rest = self.options.kv_bytes.saturating_sub(self.reserved());
+        self.cache.shrink(self.engine.backend(), rest);
+    }
+
+    /// Ends the sequences that took part in a failed step.
+    fn fail(&mut self, slices: &[usize], why: &str) {
+        for (mut active, rows) in std::mem::take(&mut self.active).into_iter().zip(slices) {
+            if *rows == 0 {
+                self.active.push(active);
+                continue;
+            }
+            active.followers.iter_mut().for_each(|follower| follower.ended(End::Failed(why.to_owned())));
+        }
+    }
+}
