@@ -8,9 +8,10 @@ pub(crate) fn render(messages: &[Message], options: &Options) -> Prompt {
 
     let is_user_like = |message: &Message| matches!(message.role, Role::User | Role::Tool);
     let last_user = messages.iter().rposition(is_user_like);
-    let tool_context = messages
-        .iter()
-        .any(|message| !message.tools.is_empty() || !message.tool_calls.is_empty() || message.role == Role::Tool);
+    let tool_context = messages.iter().any(|message| {
+        let has_calls = !message.tool_calls.is_empty() || message.raw_block.is_some();
+        has_calls || !message.tools.is_empty() || message.role == Role::Tool
+    });
     let mut answer_pending = false;
     let mut result_open = false;
     for (index, message) in messages.iter().enumerate() {
@@ -37,7 +38,7 @@ pub(crate) fn render(messages: &[Message], options: &Options) -> Prompt {
                     prompt.protocol(markers::THINK_END);
                 }
                 prompt.client(&message.content);
-                dsml::calls(message.tool_calls.iter(), Style::Ds4, &mut prompt);
+                dsml::turn_calls(std::iter::once(message), Style::Ds4, &mut prompt);
                 if !(message.prefix && index + 1 == messages.len()) {
                     prompt.protocol(markers::EOS);
                 }

@@ -1,4 +1,4 @@
-use crate::{Prompt, Style, ToolCall, markers};
+use crate::{Message, Prompt, Style, ToolCall, markers};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter};
@@ -51,8 +51,31 @@ pub(crate) fn result(content: &str, prompt: &mut Prompt) {
     prompt.protocol(markers::RESULT_END);
 }
 
+/// Text that the model wrote: only the markers in it are control tokens.
+fn raw_block(text: &str, prompt: &mut Prompt) {
+    for (index, plain) in text.split(markers::DSML).enumerate() {
+        if index > 0 {
+            prompt.protocol(markers::DSML);
+        }
+        prompt.client(plain);
+    }
+}
+
+/// The calls of the messages of one turn in one block, unless there are blocks that the model wrote.
+pub(crate) fn turn_calls<'m>(messages: impl Iterator<Item = &'m Message> + Clone, style: Style, prompt: &mut Prompt) {
+    if messages.clone().all(|message| message.raw_block.is_none()) {
+        return calls(messages.flat_map(|message| &message.tool_calls), style, prompt);
+    }
+    for message in messages {
+        match &message.raw_block {
+            Some(block) => raw_block(block, prompt),
+            None => calls(message.tool_calls.iter(), style, prompt),
+        }
+    }
+}
+
 /// The block of tool calls, nothing if there are none.
-pub(crate) fn calls<'c>(calls: impl Iterator<Item = &'c ToolCall>, style: Style, prompt: &mut Prompt) {
+fn calls<'c>(calls: impl Iterator<Item = &'c ToolCall>, style: Style, prompt: &mut Prompt) {
     let mut calls = calls.peekable();
     if calls.peek().is_none() {
         return;

@@ -2,7 +2,12 @@
 //! from generated text.
 //!
 //! [`render`] writes a typed conversation as a [`Prompt`], a list of segments. Text of the client is
-//! untrusted: the tokenizer must read it as plain text. Only trusted segments hold control tokens.
+//! untrusted: the tokenizer must read it as plain text. Only trusted segments hold control tokens. A block
+//! of calls that the model wrote is repeated byte for byte from [`Message::raw_block`]; only its markers are
+//! trusted.
+//!
+//! [`AnswerStream`] reads generated text in pieces and sends [`Event`]s; [`parse_answer`] is the same for a
+//! whole text. [`StopStrings`] cuts text at stop strings.
 //!
 //! The [`Style::Official`] form differs from DeepSeek's encoder on purpose:
 //! - the closing sentinel inside an argument or a tool result is escaped, as are the characters
@@ -17,6 +22,20 @@
 //!
 //! Not settled by the specification: an assistant turn right after a task gets no reasoning part.
 //!
+//! The parser differs from the C program on purpose:
+//! - arguments have no white space outside strings, in events and in the answer alike;
+//! - reasoning without an end is reasoning. A block in it is a quotation, unless it is closed, the last thing
+//!   in the text, and no `</think>` comes: then its start was the end of thinking;
+//! - without thinking, a leading `<think>` starts reasoning, a leading `</think>` is skipped, any other
+//!   `</think>` is text, for what stands before it has been sent as content;
+//! - of several tags that open a block the earliest counts, in every spelling: one or two bars on either side
+//!   of `DSML`, full-width or ASCII, or none. One without bars or `DSML` is ordinary text unless an invoke follows;
+//! - a value opened with the marker does not end at a closing tag without it, unless a tag with the marker or
+//!   the end of the invoke follows, so that files with such tags can be written. A literal closing tag of the
+//!   value's own spelling does end it;
+//! - the raw block keeps all white space before it;
+//! - a block without a call is malformed; after a closed invoke the text may end.
+//!
 //! The [`Style::Ds4`] form honours a final message that is to be continued. It writes arguments and
 //! schemas minified from their parsed values; the C program copies the client's bytes. They differ in
 //! white space, escapes and duplicate keys.
@@ -27,11 +46,16 @@ mod dsml;
 mod official;
 mod output;
 mod prompt;
+mod stop;
+mod stream;
+mod tag;
 mod types;
 
 pub use block::ParsedCall;
 pub use output::{Answer, BlockStatus, parse_answer};
 pub use prompt::{Prompt, Segment};
+pub use stop::StopStrings;
+pub use stream::{AnswerStream, Event, Place};
 pub use types::{EffortTable, Error, Message, Options, Role, Style, Task, ThinkingMode, ToolCall};
 
 /// Control markers and other fixed texts of the protocol. The tokenizer has those that it recognises;
@@ -51,6 +75,8 @@ mod markers {
     pub const THINK: &str = "<think>";
     /// Closes the reasoning part, or says that there is none.
     pub const THINK_END: &str = "</think>";
+    /// The marker inside the tags of a block of calls.
+    pub const DSML: &str = "\u{ff5c}DSML\u{ff5c}";
     /// Opens a tool result.
     pub const RESULT: &str = "<tool_result>";
     /// Closes a tool result.

@@ -144,8 +144,7 @@ fn write_turn(turn: &Turn<'_>, reasons: bool, prompt: &mut Prompt) -> Result<(),
                 prompt.protocol(markers::THINK_END);
             }
             turn.messages.iter().for_each(|(_, message)| prompt.client(&message.content));
-            let calls = turn.messages.iter().flat_map(|(_, message)| &message.tool_calls);
-            dsml::calls(calls, Style::Official, prompt);
+            dsml::turn_calls(turn.messages.iter().map(|(_, message)| *message), Style::Official, prompt);
             if !turn.messages.last().is_some_and(|(_, message)| message.prefix) {
                 prompt.protocol(markers::EOS);
             }

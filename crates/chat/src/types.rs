@@ -73,6 +73,10 @@ pub struct Message {
     pub reasoning: String,
     /// Calls after the content, of an assistant.
     pub tool_calls: Vec<ToolCall>,
+    /// The block of those calls as the model wrote it, with the white space before it ([`crate::Answer::raw_block`]).
+    /// It is rendered in place of `tool_calls`, which still say the order of the results. Only text that the model
+    /// wrote may stand here: its DSML markers become control tokens.
+    pub raw_block: Option<String>,
     /// The call that a tool message answers.
     pub tool_call_id: Option<String>,
     /// Function schemas that this message makes available.
@@ -93,6 +97,7 @@ impl Message {
             content: content.into(),
             reasoning: String::new(),
             tool_calls: Vec::new(),
+            raw_block: None,
             tool_call_id: None,
             tools: Vec::new(),
             response_format: None,
@@ -107,11 +112,26 @@ impl Message {
 pub enum ThinkingMode {
     /// No reasoning.
     None,
+    /// Reasoning without a prefix, with either table.
+    Low,
     /// Reasoning, with the prefix that the table has for it.
     #[default]
     High,
     /// Reasoning with the strongest prefix.
     Max,
+}
+
+impl ThinkingMode {
+    /// The mode for an effort that an API client asks for (`spec/chat-format.md` §3). It is the same for both tables,
+    /// since they differ in the prefix of a mode only. Unknown names are `high`, as are `medium` and `xhigh`.
+    pub fn from_effort(name: &str) -> Self {
+        match name {
+            "none" | "off" => Self::None,
+            "minimal" | "low" => Self::Low,
+            "max" | "ultra" => Self::Max,
+            _ => Self::High,
+        }
+    }
 }
 
 /// Which effort texts the checkpoint was trained with.
@@ -140,7 +160,7 @@ impl EffortTable {
     /// The text between BOS and the first message.
     pub fn prefix(self, mode: ThinkingMode) -> &'static str {
         match (self, mode) {
-            (_, ThinkingMode::None) | (Self::Preview, ThinkingMode::High) => "",
+            (_, ThinkingMode::None | ThinkingMode::Low) | (Self::Preview, ThinkingMode::High) => "",
             (Self::Preview, ThinkingMode::Max) | (Self::V0731, ThinkingMode::High) => ABSOLUTE_MAXIMUM,
             (Self::V0731, ThinkingMode::Max) => BEYOND_MAXIMUM,
         }

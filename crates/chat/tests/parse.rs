@@ -1,13 +1,17 @@
 //! Answers against the results recorded from the C parser.
 
+mod common;
+
 use ds4_chat::{BlockStatus, parse_answer};
 use serde_json::Value;
 
 /// Cases where the result differs on purpose.
-const DIFFERENT: [(&str, &str); 6] = [
+const DIFFERENT: [(&str, &str); 8] = [
     ("think-unclosed", "reasoning without an end is reasoning, not content"),
-    ("call-inside-unclosed-thinking", "as above"),
-    ("nothink-with-stray-close", "without thinking a stray end marker is text"),
+    ("call-inside-unclosed-thinking", "a block that is complete and last is the end of thinking"),
+    ("nothink-with-stray-close", "without thinking a stray end marker is text: what stands before it has been sent"),
+    ("call-with-content", "the raw block keeps all white space before it, so that a replay is byte-exact"),
+    ("no-leading-newlines", "as above"),
     ("missing-end", "the end of the text may follow a closed invoke"),
     ("empty-block", "a block without a call is malformed"),
     ("double-bars", "doubled bars are accepted"),
@@ -19,15 +23,15 @@ fn recorded_cases() {
     assert_eq!(cases.len(), 30);
     for case in &cases {
         let name = case["name"].as_str().expect("name");
-        let answer = parse_answer(case["text"].as_str().expect("text"), case["thinking"] == true);
+        let answer = parse_answer(case["text"].as_str().expect("text"), case["thinking"] == true, true);
         let calls = case["calls"].as_array().into_iter().flatten();
         let same =
             if case["parsed"] == true {
                 answer.content == case["content"].as_str().unwrap_or_default()
                     && answer.reasoning == case["reasoning"].as_str().unwrap_or_default()
                     && answer.raw_block.as_deref() == case["raw_block"].as_str()
-                    && answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).eq(calls
-                        .map(|call| (call["name"].as_str().expect("name"), call["arguments"].as_str().expect("text"))))
+                    && answer.calls.iter().map(|call| (call.name.clone(), call.arguments.clone())).eq(calls
+                        .map(|call| (common::text(call, "name"), common::minified(&common::text(call, "arguments")))))
             } else {
                 matches!(answer.status, BlockStatus::Malformed | BlockStatus::Unterminated)
             };
@@ -42,7 +46,7 @@ fn hostile_blocks_end() {
     let start = "<\u{ff5c}DSML\u{ff5c}tool_calls>\n<\u{ff5c}DSML\u{ff5c}invoke name=\"f\">\n<\u{ff5c}DSML\u{ff5c}parameter name=\"x\">";
     for filler in ["</", "<parameter name=\"x\">", "</parameter", "\u{ff5c}", "<<<>"] {
         let text = format!("{start}{}>", filler.repeat(200_000));
-        let answer = parse_answer(&text, false);
+        let answer = parse_answer(&text, false, true);
         assert!(matches!(answer.status, BlockStatus::Malformed | BlockStatus::Unterminated), "{filler}");
         assert_eq!(answer.content, text);
     }
@@ -53,17 +57,17 @@ fn hostile_blocks_end() {
 fn an_open_parameter_leaves_the_block_unterminated() {
     let call = |value: &str| format!("<invoke name=\"f\"><parameter name=\"x\">{value}");
     let text = format!("<tool_calls>{}</parameter></invoke>{}</invoke>", call("1"), call("2"));
-    let answer = parse_answer(&text, false);
+    let answer = parse_answer(&text, false, true);
     assert_eq!((answer.status, answer.calls.len()), (BlockStatus::Unterminated, 0));
     assert_eq!(answer.content, text);
 
     let text = format!("<tool_calls>{}</parameter></invoke>\n", call("1"));
-    assert_eq!(parse_answer(&text, false).calls.len(), 1);
+    assert_eq!(parse_answer(&text, false, true).calls.len(), 1);
 }
 
 /// The names of attributes are also names that a parameter can have.
 #[test]
 fn a_parameter_may_be_called_string() {
     let text = "<tool_calls><invoke name=\"f\"><parameter name=\"string\" string=\"false\">1</parameter></invoke></tool_calls>";
-    assert_eq!(parse_answer(text, false).calls[0].arguments, r#"{"string": 1}"#);
+    assert_eq!(parse_answer(text, false, true).calls[0].arguments, r#"{"string":1}"#);
 }

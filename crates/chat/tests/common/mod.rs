@@ -1,10 +1,27 @@
 //! Reads the case files into typed conversations.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use ds4_chat::{Message, Role, Task, ToolCall};
 use serde_json::Value;
 
-fn text(value: &Value, key: &str) -> String {
+/// The string `key` of an object, empty if there is none.
+pub fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// JSON text without white space outside strings: the C parser spaces the members of arguments, but clients get them
+/// like this, and so does this crate.
+pub fn minified(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let mut kept = String::new();
+    for c in json.chars() {
+        if in_string || !c.is_whitespace() {
+            kept.push(c);
+        }
+        in_string ^= c == '"' && !escaped;
+        escaped = in_string && c == '\\' && !escaped;
+    }
+    kept
 }
 
 fn functions(tools: &Value) -> Vec<Value> {
