@@ -63,6 +63,36 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Encodes a prompt made of trusted and other text, in order: markers become control tokens in trusted text only.
+    /// Text between two control tokens is encoded as one, wherever it came from, as the model has seen it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TextTooLong`] if all text together is above [`TEXT_BYTES_MAX`].
+    pub fn encode_segments<'t>(
+        &self,
+        segments: impl IntoIterator<Item = (&'t str, bool)>,
+    ) -> Result<Vec<TokenId>, Error> {
+        let (mut ids, mut plain, mut bytes) = (Vec::new(), String::new(), 0_usize);
+        for (text, is_trusted) in segments {
+            bytes = bytes.saturating_add(text.len());
+            if bytes > TEXT_BYTES_MAX {
+                return Err(Error::TextTooLong { found: bytes });
+            }
+            let mut rest = text;
+            while let Some((before, id, after)) = self.markers.split_once(rest).filter(|_| is_trusted) {
+                plain.push_str(before);
+                self.encode_plain(&plain, &mut ids)?;
+                plain.clear();
+                ids.push(id);
+                rest = after;
+            }
+            plain.push_str(rest);
+        }
+        self.encode_plain(&plain, &mut ids)?;
+        Ok(ids)
+    }
+
     /// The control tokens.
     pub fn specials(&self) -> &Specials {
         &self.specials

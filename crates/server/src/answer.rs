@@ -1,0 +1,264 @@
+//! One answer while it is generated: it chooses tokens on the engine's thread and tells what they mean.
+
+use crate::memory::{History, Replay, Replays, Transcripts};
+use crate::turn::{Delta, Event, Finish, LogprobEntry, Piece, TokenLogprob};
+use ds4_chat::{AnswerStream, BlockStatus, Message, Place, Role, StopStrings, ToolCall};
+use ds4_engine::sampler::{Sampler, argmax, token_logprob, top_logprobs};
+use ds4_engine::scheduler::{End, Follower};
+use ds4_tokenizer::{StreamDecoder, TokenId, Tokenizer};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Most events that may wait for a client; one that reads no faster is taken for gone.
+const PENDING_EVENTS_MAX: usize = 16384;
+
+/// What all answers of a turn share with the one who waits for them.
+#[derive(Default)]
+pub struct Link {
+    /// Nobody waits any more.
+    pub gone: AtomicBool,
+    /// Events sent and not yet read.
+    pub pending: AtomicUsize,
+}
+
+/// What is remembered of answers.
+#[derive(Default)]
+pub struct Memory {
+    /// What they were made of.
+    pub replays: Mutex<Replays>,
+    /// Their tokens.
+    pub transcripts: Mutex<Transcripts>,
+}
+
+/// What an answer is to be.
+pub struct Plan {
+    /// Which answer of the turn.
+    pub choice: u32,
+    /// Tokens of the prompt.
+    pub prompt: Arc<[u32]>,
+    /// The conversation, if it is one, to recognise it when it comes back.
+    pub history: Option<History>,
+    /// It begins with reasoning.
+    pub thinking: bool,
+    /// It may hold calls.
+    pub tools: bool,
+    /// Texts that end it.
+    pub stop: Vec<String>,
+    /// Most tokens.
+    pub max_tokens: usize,
+    /// Log-probabilities with this many alternatives.
+    pub logprobs: Option<usize>,
+    /// How ids of calls begin.
+    pub call_id_prefix: &'static str,
+}
+
+/// An answer that is under way.
+pub struct Answering {
+    plan: Plan,
+    tokenizer: Arc<Tokenizer>,
+    memory: Arc<Memory>,
+    sampler: Sampler,
+    sender: UnboundedSender<Event>,
+    link: Arc<Link>,
+    decoder: StreamDecoder,
+    stops: StopStrings,
+    stream: AnswerStream,
+    tokens: Vec<u32>,
+    reasoning_tokens: usize,
+    /// Of tokens whose text was not sent yet.
+    logprobs: Vec<TokenLogprob>,
+    call_ids: Vec<String>,
+    is_over: bool,
+}
+
+impl Answering {
+    /// An answer that begins.
+    pub fn new(
+        mut plan: Plan,
+        sampler: Sampler,
+        tokenizer: Arc<Tokenizer>,
+        memory: Arc<Memory>,
+        sender: UnboundedSender<Event>,
+        link: Arc<Link>,
+    ) -> Self {
+        Self {
+            decoder: tokenizer.decoder(),
+            stops: StopStrings::new(plan.stop.clone()),
+            stream: AnswerStream::new(plan.thinking, plan.tools),
+            tokens: Vec::new(),
+            reasoning_tokens: 0,
+            logprobs: Vec::new(),
+            call_ids: Vec::new(),
+            is_over: false,
+            plan: {
+                plan.stop.retain(|text| !text.is_empty());
+                plan
+            },
+            sampler,
+            tokenizer,
+            memory,
+            sender,
+            link,
+        }
+    }
+
+    fn send(&self, event: Event) {
+        // A closed channel shows as `gone` before the next step.
+        if self.sender.send(event).is_ok() {
+            self.link.pending.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes more text; whether a stop string ended the answer, and which.
+    fn read(&mut self, text: &str) -> Option<Finish> {
+        let mut certain = String::new();
+        let hit = self.stops.push(text, &mut certain);
+        let mut events = Vec::new();
+        self.stream.push(&certain, &mut events);
+        self.tell(events);
+        let stop = hit.and_then(|index| self.plan.stop.get(index));
+        stop.map(|stop| Finish::StopString(stop.clone()))
+    }
+
+    fn tell(&mut self, events: Vec<ds4_chat::Event>) {
+        use ds4_chat::Event as Said;
+        for event in events {
+            let piece = |answering: &mut Self, text| Piece { text, logprobs: std::mem::take(&mut answering.logprobs) };
+            let delta = match event {
+                Said::Reasoning(text) => Delta::Reasoning(piece(self, text)),
+                Said::Content(text) => Delta::Content(piece(self, text)),
+                Said::CallStart { index, name } => {
+                    let id = format!("{}{}", self.plan.call_id_prefix, crate::service::random_id());
+                    self.call_ids.push(id.clone());
+                    Delta::CallStart { index, id, name }
+                }
+                Said::CallArguments { index, fragment } => Delta::CallArguments { index, fragment },
+                Said::CallEnd { index } => Delta::CallEnd { index },
+            };
+            self.send(Event::Delta { choice: self.plan.choice, delta });
+        }
+    }
+
+    /// Ends the answer and remembers it.
+    fn finish(&mut self, finish: Finish) {
+        self.is_over = true;
+        if !matches!(finish, Finish::StopString(_)) {
+            let rest = self.decoder.finish();
+            self.read(&rest);
+            let mut held = String::new();
+            self.stops.finish(&mut held);
+            let mut events = Vec::new();
+            self.stream.push(&held, &mut events);
+            self.tell(events);
+        }
+        let mut events = Vec::new();
+        let answer = self.stream.finish(&mut events);
+        if !self.call_ids.is_empty() && answer.status != BlockStatus::Complete {
+            // The client has seen the beginning of a call; its raw text would only repeat it.
+            events.retain(|event| !matches!(event, ds4_chat::Event::Content(_)));
+        }
+        self.tell(events);
+        if !self.logprobs.is_empty() {
+            let piece = Piece { text: String::new(), logprobs: std::mem::take(&mut self.logprobs) };
+            self.send(Event::Delta { choice: self.plan.choice, delta: Delta::Content(piece) });
+        }
+        let is_called = answer.status == BlockStatus::Complete && !answer.calls.is_empty();
+        let finish = if is_called { Finish::ToolCalls } else { finish };
+        self.remember(&answer);
+        self.send(Event::Finished {
+            choice: self.plan.choice,
+            finish,
+            completion_tokens: self.tokens.len(),
+            reasoning_tokens: self.reasoning_tokens,
+        });
+    }
+
+    fn remember(&self, answer: &ds4_chat::Answer) {
+        let all = self.plan.prompt.iter().chain(&self.tokens).map(|token| TokenId(*token)).collect();
+        self.memory.transcripts.lock().unwrap_or_else(PoisonError::into_inner).add(all);
+        let Some(mut history) = self.plan.history.clone() else { return };
+        let mut message = Message::new(Role::Assistant, answer.content.clone());
+        let calls = answer.calls.iter().zip(&self.call_ids);
+        message.tool_calls = calls
+            .map(|(call, id)| ToolCall {
+                id: Some(id.clone()),
+                name: call.name.clone(),
+                arguments: call.arguments.clone(),
+            })
+            .collect();
+        history.add(&message);
+        self.memory.replays.lock().unwrap_or_else(PoisonError::into_inner).add(Replay {
+            call_ids: self.call_ids.clone(),
+            reasoning: answer.reasoning.clone(),
+            raw_block: answer.raw_block.clone(),
+            history: history.value(),
+        });
+    }
+
+    fn logprob(&self, logits: &[f32], token: u32, alternatives: usize) -> TokenLogprob {
+        let entry = |id, logprob| LogprobEntry { id, bytes: self.tokenizer.token_bytes(TokenId(id)).to_vec(), logprob };
+        let top = top_logprobs(logits, alternatives);
+        TokenLogprob {
+            token: entry(token, token_logprob(logits, token)),
+            top: top.iter().map(|best| entry(best.token, best.logprob)).collect(),
+        }
+    }
+}
+
+impl Follower for Answering {
+    fn is_gone(&self) -> bool {
+        self.link.gone.load(Ordering::Relaxed)
+            || self.sender.is_closed()
+            || self.link.pending.load(Ordering::Relaxed) > PENDING_EVENTS_MAX
+    }
+
+    fn admitted(&mut self, cached: usize) {
+        if self.plan.choice == 0 {
+            self.send(Event::Started { prompt_tokens: self.plan.prompt.len(), cached_tokens: cached });
+        }
+    }
+
+    fn next(&mut self, logits: &mut [f32]) -> Option<u32> {
+        if self.tokens.len() >= self.plan.max_tokens {
+            self.finish(Finish::Length);
+            return None;
+        }
+        let place = self.stream.place();
+        // Tags and numbers of a call are not a matter of taste (`spec/chat-format.md` §7.4).
+        let token = if place == Place::Syntax { argmax(logits) } else { self.sampler.sample(logits) };
+        if token == self.tokenizer.specials().eos.0 {
+            self.finish(Finish::Stop);
+            return None;
+        }
+        if let Some(alternatives) = self.plan.logprobs {
+            let logprob = self.logprob(logits, token, alternatives);
+            self.logprobs.push(logprob);
+        }
+        self.sampler.accept(token);
+        self.tokens.push(token);
+        self.reasoning_tokens += usize::from(place == Place::Reasoning);
+        let text = self.decoder.push(TokenId(token));
+        let stopped = self.read(&text);
+        let finish = match stopped {
+            Some(stop) => stop,
+            None if self.stream.is_done() => Finish::Stop,
+            None if self.tokens.len() >= self.plan.max_tokens => Finish::Length,
+            None => return Some(token),
+        };
+        self.finish(finish);
+        None
+    }
+
+    fn ended(&mut self, why: End) {
+        if self.is_over {
+            return;
+        }
+        match why {
+            End::Done => {}
+            End::Context => self.finish(Finish::Length),
+            End::Failed(why) => self.send(Event::Failed(why)),
+            End::Stopped => self.send(Event::Failed("the server is shutting down".to_owned())),
+        }
+    }
+}

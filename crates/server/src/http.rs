@@ -1,0 +1,340 @@
+//! Routes, and what stands in front of them: keys, the Host check, limits.
+
+use crate::api::Api;
+use crate::error::ApiError;
+use crate::limits::BODY_BYTES_MAX;
+use crate::metrics::Metrics;
+use crate::openai;
+use crate::page::Page;
+use crate::service::{Events, Service, random_id};
+use crate::turn::Event;
+use crate::wire::{Encoder, Outcome, Sse, Stamp};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use subtle::ConstantTimeEq;
+
+/// Silence after which a stream says that it is alive. Clients' watchdogs wait a minute and more.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Who may use the server.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Keys of which one must be sent; none: everyone may.
+    pub keys: Vec<String>,
+    /// Refuse requests whose Host is not this machine: a web page could send them by a name of its own (DNS rebinding).
+    pub local_hosts_only: bool,
+    /// Let web pages of every origin use the server.
+    pub cors: bool,
+}
+
+/// What the routes work with.
+pub struct App {
+    pub(crate) service: Arc<Service>,
+    pub(crate) access: Access,
+    pub(crate) metrics: Metrics,
+    pub(crate) page: Page,
+    /// Refuse new requests.
+    pub(crate) closing: AtomicBool,
+}
+
+type Shared = State<Arc<App>>;
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/health", get(|| async { json_response(200, &json!({"status": "ok"})) }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{id}", get(model))
+        .route("/v1/chat/completions", post(generate::<openai::Chat>))
+        .route("/v1/completions", post(generate::<openai::Completion>))
+        .route("/apply-template", post(apply_template))
+        .route("/tokenize", post(tokenize))
+        .route("/detokenize", post(detokenize))
+        .fallback(|request: Request| async move {
+            refuse(request.uri().path(), &ApiError::NotFound("unknown endpoint; see docs/server.md".to_owned()))
+        })
+        .method_not_allowed_fallback(|request: Request| async move {
+            let message = format!("{} is not a method of this endpoint", request.method());
+            refuse(request.uri().path(), &ApiError::Method(message))
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
+        .with_state(app)
+}
+
+/// Checks who asks, and by which name, before anything is read.
+async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let id = random_id();
+    let begin = Instant::now();
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        match check(&app, &request, &path) {
+            Ok(()) => next.run(request).await,
+            Err(error) => refuse(&path, &error),
+        }
+    };
+    app.metrics.answered(&path, response.status().as_u16(), begin.elapsed());
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", id.clone());
+        headers.insert("request-id", id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if app.access.cors {
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "*, Authorization"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// Paths that need no key: what says nothing about anybody.
+const OPEN_PATHS: [&str; 3] = ["/", "/health", "/ready"];
+
+fn check(app: &App, request: &Request, path: &str) -> Result<(), ApiError> {
+    if app.access.local_hosts_only {
+        let host = request.uri().host().map(str::to_owned).or_else(|| {
+            let value = request.headers().get(header::HOST)?.to_str().ok()?;
+            Some(host_name(value).to_owned())
+        });
+        if !host.as_deref().is_some_and(is_local) {
+            let message = "this server answers only by the names of the local machine, such as 127.0.0.1 or localhost";
+            return Err(ApiError::Forbidden(message.to_owned()));
+        }
+    }
+    let keys = &app.access.keys;
+    if keys.is_empty() || OPEN_PATHS.contains(&path) {
+        return Ok(());
+    }
+    let sent = key(request.headers()).ok_or(ApiError::Unauthorized)?;
+    // Every key is compared, in time that does not depend on where they differ.
+    let is_known = keys.iter().fold(false, |known, key| known | bool::from(key.as_bytes().ct_eq(sent.as_bytes())));
+    if is_known { Ok(()) } else { Err(ApiError::Unauthorized) }
+}
+
+fn key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+}
+
+/// A Host without its port.
+fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A refusal in the form of the API that the path belongs to.
+fn refuse(_path: &str, error: &ApiError) -> Response {
+    error_response::<openai::Chat>(error)
+}
+
+fn error_response<A: Api>(error: &ApiError) -> Response {
+    let mut response = json_response(error.status(), &A::error(error));
+    if matches!(error, ApiError::Busy(_)) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn json_response(status: u16, body: &Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// A body, or why there is none. Limits act while it is read.
+async fn read(request: Request) -> Result<Bytes, ApiError> {
+    axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
+        let is_too_large = std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("limit"));
+        if is_too_large {
+            ApiError::TooLarge(format!("the body has more than {BODY_BYTES_MAX} bytes"))
+        } else {
+            ApiError::invalid("the body could not be read")
+        }
+    })
+}
+
+/// Runs what takes long for long prompts on a thread where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let failed = |_| ApiError::Internal("the request could not be processed".to_owned());
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
+/// Answers a request of an API that generates.
+async fn generate<A: Api>(State(app): Shared, request: Request) -> Response {
+    match start::<A>(&app, request).await {
+        Ok((asked, events)) => {
+            let stamp = Stamp { id: random_id(), created: now() };
+            if asked.streams() {
+                stream(app, asked.encoder(stamp), events)
+            } else {
+                complete(&app, &asked, stamp, events).await
+            }
+        }
+        Err(error) => error_response::<A>(&error),
+    }
+}
+
+async fn start<A: Api>(app: &Arc<App>, request: Request) -> Result<(A, Events), ApiError> {
+    let body = read(request).await?;
+    if app.closing.load(Ordering::Acquire) {
+        return Err(ApiError::Unavailable("the server is shutting down".to_owned()));
+    }
+    let service = Arc::clone(&app.service);
+    blocking(move || {
+        let asked = A::parse(&body, service.facts())?;
+        let events = service.start(asked.turn().clone(), A::PROMPT)?;
+        Ok((asked, events))
+    })
+    .await
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+async fn complete<A: Api>(app: &App, asked: &A, stamp: Stamp, mut events: Events) -> Response {
+    let mut outcome = Outcome::default();
+    let mut clock = app.metrics.clock();
+    while let Some(event) = events.next().await {
+        clock.see(&app.metrics, &event);
+        outcome.add(event);
+    }
+    let is_whole = outcome.choices.len() == asked.turn().choices as usize
+        && outcome.choices.iter().all(|choice| choice.finish.is_some());
+    match outcome.failure.clone() {
+        None if is_whole => json_response(200, &asked.complete(&stamp, &outcome)),
+        failure => {
+            error_response::<A>(&ApiError::Internal(failure.unwrap_or_else(|| "the engine has stopped".to_owned())))
+        }
+    }
+}
+
+/// State of a stream between two pieces of its body.
+struct Streaming {
+    app: Arc<App>,
+    encoder: Box<dyn Encoder>,
+    events: Events,
+    clock: crate::metrics::Clock,
+    is_over: bool,
+}
+
+fn stream(app: Arc<App>, encoder: Box<dyn Encoder>, events: Events) -> Response {
+    let clock = app.metrics.clock();
+    let state = Streaming { app, encoder, events, clock, is_over: false };
+    let body = futures_util::stream::unfold(state, |mut state| async move {
+        if state.is_over {
+            return None;
+        }
+        let mut sse = Sse::default();
+        loop {
+            match tokio::time::timeout(KEEP_ALIVE, state.events.next()).await {
+                Err(_) => return Some((Ok::<_, std::convert::Infallible>(state.encoder.keep_alive().into()), state)),
+                Ok(Some(event)) => {
+                    state.clock.see(&state.app.metrics, &event);
+                    state.is_over |= matches!(event, Event::Failed(_));
+                    state.encoder.event(event, &mut sse);
+                }
+                Ok(None) => {
+                    state.is_over = true;
+                    if !state.clock.is_complete() {
+                        state.encoder.event(Event::Failed("the engine has stopped".to_owned()), &mut sse);
+                    }
+                }
+            }
+            let text = sse.take();
+            if !text.is_empty() || state.is_over {
+                return Some((Ok(text), state));
+            }
+        }
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(body)).into_response()
+}
+
+async fn page(State(app): Shared) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, app.page.policy())];
+    (headers, app.page.text()).into_response()
+}
+
+async fn ready(State(app): Shared) -> Response {
+    if app.closing.load(Ordering::Acquire) {
+        return refuse("/ready", &ApiError::Unavailable("the server is shutting down".to_owned()));
+    }
+    json_response(200, &json!({"status": "ready"}))
+}
+
+async fn metrics(State(app): Shared) -> Response {
+    let text = app.metrics.text(&app.service.stats());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+async fn models(State(app): Shared) -> Response {
+    json_response(200, &openai::models::list(app.service.facts()))
+}
+
+async fn model(State(app): Shared, Path(id): Path<String>) -> Response {
+    json_response(200, &openai::models::one(app.service.facts(), &id))
+}
+
+/// The prompt that a chat request would make, as text and tokens.
+async fn apply_template(State(app): Shared, request: Request) -> Response {
+    let result = async {
+        let body = read(request).await?;
+        let service = Arc::clone(&app.service);
+        blocking(move || {
+            let asked = openai::Chat::parse(&body, service.facts())?;
+            let tokens = service.prompt_tokens(asked.turn())?;
+            Ok(json!({"prompt": service.prompt_text(asked.turn())?, "tokens": tokens}))
+        })
+        .await
+    };
+    result.await.map_or_else(|error| error_response::<openai::Chat>(&error), |value| json_response(200, &value))
+}
+
+async fn tokenize(State(app): Shared, request: Request) -> Response {
+    let result = async {
+        let body = read(request).await?;
+        let service = Arc::clone(&app.service);
+        blocking(move || openai::text::tokenize(&body, service.tokenizer())).await
+    };
+    result.await.map_or_else(|error| error_response::<openai::Chat>(&error), |value| json_response(200, &value))
+}
+
+async fn detokenize(State(app): Shared, request: Request) -> Response {
+    let result = async {
+        let body = read(request).await?;
+        let service = Arc::clone(&app.service);
+        blocking(move || openai::text::detokenize(&body, service.tokenizer())).await
+    };
+    result.await.map_or_else(|error| error_response::<openai::Chat>(&error), |value| json_response(200, &value))
+}

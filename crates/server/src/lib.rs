@@ -1,0 +1,32 @@
+//! The HTTP server: OpenAI's chat and completion APIs, metrics and the chat page, in front of one engine.
+//!
+//! Data's way: body → an API ([`api::Api`]) → [`turn::Turn`] → [`service::Service`] → engine → [`turn::Event`]s →
+//! the same API's [`wire::Encoder`] or complete answer. The APIs know no engine and no HTTP: each is a pure mapping
+//! between JSON and the types of [`turn`].
+//!
+//! | file | content |
+//! |---|---|
+//! | `serve.rs`, `http.rs` | listener, routes, keys, Host check, limits |
+//! | `service.rs`, `answer.rs` | prompts to the engine, tokens to events |
+//! | `memory.rs` | what is remembered of answers, so that conversations continue from their KV state |
+//! | `turn.rs`, `wire.rs`, `api.rs` | the types between APIs and engine |
+//! | `openai/` | chat completions, completions, models, tokenisation |
+//! | `effort.rs`, `error.rs`, `limits.rs` | thinking modes, refusals, bounds |
+//! | `metrics.rs`, `page.rs` | Prometheus, the chat page |
+
+mod answer;
+pub mod api;
+pub mod effort;
+pub mod error;
+pub mod http;
+pub mod limits;
+mod memory;
+mod metrics;
+pub mod openai;
+mod page;
+mod serve;
+pub mod service;
+pub mod turn;
+pub mod wire;
+
+pub use serve::{ServeOptions, serve};

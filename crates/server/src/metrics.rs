@@ -1,0 +1,137 @@
+//! What Prometheus reads at `/metrics`.
+
+use crate::turn::Event;
+use ds4_engine::scheduler::Stats;
+use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+/// Routes that are counted by name; all others are counted together, so that requests cannot make names.
+const ROUTES: [&str; 14] = [
+    "/",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/v1/models",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/apply-template",
+    "/tokenize",
+    "/detokenize",
+    "/v1/models/{id}",
+];
+
+/// Counters of the server; those of the engine are read from it.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    first_token: Histogram,
+    per_token: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new().unwrap_or_else(|error| unreachable!("names of metrics are constant: {error}"))
+    }
+}
+
+impl Metrics {
+    fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let requests = IntCounterVec::new(
+            Opts::new("ds4_http_requests_total", "Requests by route and status"),
+            &["route", "status"],
+        )?;
+        let seconds = HistogramVec::new(
+            HistogramOpts::new("ds4_http_request_seconds", "Time to the head of the answer").buckets(scale()),
+            &["route"],
+        )?;
+        let first = HistogramOpts::new("ds4_time_to_first_token_seconds", "Time from request to the first token");
+        let first_token = Histogram::with_opts(first.buckets(scale()))?;
+        let each = HistogramOpts::new("ds4_time_per_output_token_seconds", "Time between two events of an answer");
+        let per_token = Histogram::with_opts(each.buckets(scale()))?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(seconds.clone()))?;
+        registry.register(Box::new(first_token.clone()))?;
+        registry.register(Box::new(per_token.clone()))?;
+        Ok(Self { registry, requests, seconds, first_token, per_token })
+    }
+
+    /// Counts a request.
+    pub fn answered(&self, path: &str, status: u16, time: Duration) {
+        let by_id = path.strip_prefix("/v1/models/").map(|_| "/v1/models/{id}");
+        let route = by_id.or_else(|| ROUTES.iter().copied().find(|route| *route == path)).unwrap_or("other");
+        self.requests.with_label_values(&[route, &status.to_string()]).inc();
+        self.seconds.with_label_values(&[route]).observe(time.as_secs_f64());
+    }
+
+    /// A clock for a turn that begins now.
+    pub fn clock(&self) -> Clock {
+        Clock { last: Instant::now(), tokens: 0, is_complete: false }
+    }
+
+    /// Everything, in Prometheus' text format.
+    pub fn text(&self, stats: &Stats) -> String {
+        let mut bytes = Vec::new();
+        // Writing to memory fails only for metrics without names.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut bytes);
+        let mut text = String::from_utf8(bytes).unwrap_or_default();
+        let Stats { queued, prefilling, decoding, reserved_bytes, cache_bytes, checkpoints, .. } = *stats;
+        let gauges = [
+            ("ds4_queue_length", "gauge", queued as f64, "Requests that wait"),
+            ("ds4_sequences_prefilling", "gauge", prefilling as f64, "Sequences whose prompt is being read"),
+            ("ds4_sequences_decoding", "gauge", decoding as f64, "Sequences that decode"),
+            ("ds4_kv_reserved_bytes", "gauge", reserved_bytes as f64, "KV memory of running sequences"),
+            ("ds4_prefix_cache_bytes", "gauge", cache_bytes as f64, "KV memory of the prefix cache"),
+            ("ds4_prefix_cache_checkpoints", "gauge", checkpoints as f64, "Checkpoints in the prefix cache"),
+            ("ds4_prefill_tokens_total", "counter", stats.prefill_tokens as f64, "Prompt tokens evaluated"),
+            ("ds4_cached_tokens_total", "counter", stats.cached_tokens as f64, "Prompt tokens found in the cache"),
+            ("ds4_decode_tokens_total", "counter", stats.decode_tokens as f64, "Tokens of answers evaluated"),
+            ("ds4_steps_total", "counter", stats.steps as f64, "Steps of the engine"),
+            ("ds4_step_seconds_total", "counter", stats.step_seconds, "Time in steps"),
+            ("ds4_cancelled_total", "counter", stats.cancelled as f64, "Answers that nobody waited for any more"),
+        ];
+        for (name, kind, value, help) in gauges {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        }
+        text
+    }
+}
+
+/// From a millisecond to half an hour.
+fn scale() -> Vec<f64> {
+    vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1800.0]
+}
+
+/// Times the events of one turn.
+pub struct Clock {
+    last: Instant,
+    tokens: usize,
+    is_complete: bool,
+}
+
+impl Clock {
+    /// Takes note of an event.
+    pub fn see(&mut self, metrics: &Metrics, event: &Event) {
+        match event {
+            Event::Delta { .. } => {
+                let time = self.last.elapsed().as_secs_f64();
+                if self.tokens == 0 { &metrics.first_token } else { &metrics.per_token }.observe(time);
+                self.tokens += 1;
+                self.last = Instant::now();
+            }
+            Event::Finished { .. } | Event::Failed(_) => self.is_complete = true,
+            Event::Started { .. } => {}
+        }
+    }
+
+    /// Whether an end was seen.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+}
