@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `args/` | what was typed |
 //! | `run/` | `ds4 run`: completion, dumps, perplexity |
+//! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
 //! | `tokenize.rs` | `ds4 tokenize` |
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
@@ -25,6 +26,7 @@ mod progress;
 mod quantize;
 mod recipe;
 mod run;
+mod serve;
 mod text;
 mod tiny_model;
 mod tokenize;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::run(*args),
         Command::Inspect(args) => inspect::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),

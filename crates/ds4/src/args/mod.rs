@@ -4,12 +4,14 @@ mod debug;
 mod inspect;
 mod quantize;
 mod run;
+mod serve;
 mod tokenize;
 
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use inspect::InspectArgs;
 pub use quantize::QuantizeArgs;
 pub use run::{OnOff, RunArgs, SamplingArgs};
+pub use serve::ServeArgs;
 pub use tokenize::TokenizeArgs;
 
 use clap::builder::RangedU64ValueParser;
@@ -44,6 +46,8 @@ pub struct Cli {
 pub enum Command {
     /// Complete a text with a model
     Run(Box<RunArgs>),
+    /// Answer the OpenAI API over HTTP, and show a chat page
+    Serve(Box<ServeArgs>),
     /// Show what a model file holds and what memory its contexts need
     Inspect(InspectArgs),
     /// Show the tokens of a text
