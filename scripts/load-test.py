@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Streams answers from a running server to many clients at once and prints speed, gaps between tokens and errors.
+
+    ds4 serve --port 8000 &
+    python3 scripts/load-test.py http://127.0.0.1:8000 --clients 1,8 --seconds 20
+
+Standard library only. Exit status 1 if any request failed. Local servers only.
+"""
+
+import argparse
+import http.client
+import json
+import random
+import sys
+import threading
+import time
+from urllib.parse import urlparse
+
+
+def client(address, number, until, results, lock):
+    """Asks one question after the other until the time is over."""
+    source = random.Random(number)
+    tokens, gap, errors, answers = 0, 0.0, [], 0
+    while time.monotonic() < until:
+        words = " ".join(source.choice(["river", "lamp", "seven", "garden", "train"]) for _ in range(source.randint(5, 300)))
+        body = {
+            "messages": [{"role": "user", "content": f"Tell me a story with these words: {words}"}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_tokens": source.randint(20, 200),
+            "seed": number,
+            "logit_bias": {"1": -100},  # End of sequence: answers are as long as asked for.
+        }
+        try:
+            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=120)
+            connection.request("POST", "/v1/chat/completions", json.dumps(body))
+            response = connection.getresponse()
+            if response.status != 200:
+                raise RuntimeError(f"status {response.status}: {response.read(200)!r}")
+            last, done = None, False
+            for line in response:
+                if not line.startswith(b"data: "):
+                    continue
+                now = time.monotonic()
+                if last is not None:
+                    gap = max(gap, now - last)
+                last = now
+                if line.startswith(b"data: [DONE]"):
+                    done = True
+                    continue
+                usage = json.loads(line[6:]).get("usage")
+                if usage:
+                    tokens += usage["completion_tokens"]
+            if not done:
+                raise RuntimeError("the stream broke off")
+            answers += 1
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            errors.append(str(error))
+            time.sleep(0.1)
+    with lock:
+        results.append((tokens, gap, errors, answers))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("--clients", default="1,8", help="numbers of clients, one run each")
+    parser.add_argument("--seconds", type=float, default=20)
+    args = parser.parse_args()
+    address = urlparse(args.url)
+    if address.hostname not in ("127.0.0.1", "localhost", "::1"):
+        parser.error("only servers on this machine are tested")
+    failed = False
+    for count in map(int, args.clients.split(",")):
+        results, lock, begin = [], threading.Lock(), time.monotonic()
+        until = begin + args.seconds
+        threads = [threading.Thread(target=client, args=(address, i, until, results, lock)) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.monotonic() - begin
+        errors = [error for result in results for error in result[2]]
+        tokens, gap = sum(result[0] for result in results), max(result[1] for result in results)
+        print(
+            f"{count} clients: {tokens / seconds:.1f} tokens/s, {sum(result[3] for result in results)} answers, "
+            f"longest gap {gap:.2f} s, {len(errors)} errors {errors[:2] or ''}",
+            flush=True,
+        )
+        failed |= bool(errors)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
