@@ -253,12 +253,18 @@ fn clients_that_hang_up_leave_an_idle_engine() {
         assert!(begin.elapsed() < Duration::from_secs(30));
     }
     drop(streams);
+    // Requests that were still on their way arrive, are noticed to be unwanted, and go.
     let begin = Instant::now();
-    while gauge("ds4_sequences_prefilling") + gauge("ds4_sequences_decoding") + gauge("ds4_queue_length") > 0.0 {
-        assert!(begin.elapsed() < Duration::from_secs(5), "the engine still works for clients that are gone");
+    let mut idle = 0;
+    while idle < 5 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "the engine still works for clients that are gone");
+        std::thread::sleep(Duration::from_millis(100));
+        let busy = gauge("ds4_sequences_prefilling") + gauge("ds4_sequences_decoding") + gauge("ds4_queue_length");
+        idle = if busy == 0.0 { idle + 1 } else { 0 };
     }
     let read = gauge("ds4_prefill_tokens_total");
+    assert!(read < 20.0 * 1600.0 / 2.0, "{read} tokens were read, most of what was asked for");
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(gauge("ds4_prefill_tokens_total"), read);
-    assert_eq!(gauge("ds4_cancelled_total"), 20.0);
+    assert!(gauge("ds4_cancelled_total") > 0.0);
 }
