@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Streams answers from a running server to many clients at once and prints speed, gaps between tokens and errors.
+"""Streams answers from a running server to many clients at once and prints speed, gaps between tokens, time to the first one, and errors.
 
     ds4 serve --port 8000 &
     python3 scripts/load-test.py http://127.0.0.1:8000 --clients 1,8 --seconds 20
@@ -20,7 +20,7 @@ from urllib.parse import urlparse
 def client(address, number, until, results, lock):
     """Asks one question after the other until the time is over."""
     source = random.Random(number)
-    tokens, gap, errors, answers = 0, 0.0, [], 0
+    tokens, gap, first, errors, answers = 0, 0.0, 0.0, [], 0
     while time.monotonic() < until:
         words = " ".join(source.choice(["river", "lamp", "seven", "garden", "train"]) for _ in range(source.randint(5, 300)))
         body = {
@@ -32,6 +32,7 @@ def client(address, number, until, results, lock):
             "logit_bias": {"1": -100},  # End of sequence: answers are as long as asked for.
         }
         try:
+            begin = time.monotonic()
             connection = http.client.HTTPConnection(address.hostname, address.port, timeout=120)
             connection.request("POST", "/v1/chat/completions", json.dumps(body))
             response = connection.getresponse()
@@ -41,16 +42,21 @@ def client(address, number, until, results, lock):
             for line in response:
                 if not line.startswith(b"data: "):
                     continue
-                now = time.monotonic()
-                if last is not None:
-                    gap = max(gap, now - last)
-                last = now
                 if line.startswith(b"data: [DONE]"):
                     done = True
                     continue
-                usage = json.loads(line[6:]).get("usage")
-                if usage:
-                    tokens += usage["completion_tokens"]
+                chunk = json.loads(line[6:])
+                if chunk["usage"]:
+                    tokens += chunk["usage"]["completion_tokens"]
+                if not any(any(choice["delta"].values()) for choice in chunk["choices"] if "role" not in choice["delta"]):
+                    continue
+                # Between the head of the stream and the first token the prompt is read: that is no gap.
+                now = time.monotonic()
+                if last is None:
+                    first = max(first, now - begin)
+                else:
+                    gap = max(gap, now - last)
+                last = now
             if not done:
                 raise RuntimeError("the stream broke off")
             answers += 1
@@ -58,7 +64,7 @@ def client(address, number, until, results, lock):
             errors.append(str(error))
             time.sleep(0.1)
     with lock:
-        results.append((tokens, gap, errors, answers))
+        results.append((tokens, gap, errors, answers, first))
 
 
 def main():
@@ -84,7 +90,7 @@ def main():
         tokens, gap = sum(result[0] for result in results), max(result[1] for result in results)
         print(
             f"{count} clients: {tokens / seconds:.1f} tokens/s, {sum(result[3] for result in results)} answers, "
-            f"longest gap {gap:.2f} s, {len(errors)} errors {errors[:2] or ''}",
+            f"longest gap {gap:.2f} s, first token after at most {max(result[4] for result in results):.2f} s, {len(errors)} errors {errors[:2] or ''}",
             flush=True,
         )
         failed |= bool(errors)

@@ -1,8 +1,11 @@
 //! From a path, or the demo model inside the program, to a loaded engine.
 
+use crate::args::{ComputeArgs, OnOff};
+use crate::memory::{self, Demand};
 use crate::output;
 use anyhow::{Context, Result, anyhow};
-use ds4_engine::cpu::{CpuBackend, CpuOptions};
+use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::kv::{KvLayout, RowFormat};
 use ds4_engine::{Config, Engine, EngineOptions};
 use ds4_gguf::{Error, File};
 use ds4_tokenizer::Tokenizer;
@@ -33,6 +36,21 @@ impl Model {
     /// The tokenizer that the file carries.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         tokenizer(&self.file, &self.name)
+    }
+
+    /// Binds the tensors for the work that `compute` describes, if its context fits into memory.
+    pub fn into_engine_for(self, compute: &ComputeArgs, threads: usize) -> Result<Engine<CpuBackend>> {
+        let rows = match compute.kv_rounding {
+            OnOff::On => RowFormat::Native,
+            OnOff::Off => RowFormat::Unrounded,
+        };
+        let precision = if compute.exact { Precision::Exact } else { Precision::Fast };
+        if let Some(free) = memory::available() {
+            let layout = KvLayout::new(&self.config, rows);
+            Demand::new(&self.config, &layout, compute.ctx, compute.chunk).check(&layout, free)?;
+        }
+        let options = EngineOptions { context: compute.ctx, chunk: compute.chunk };
+        self.into_engine(CpuOptions { precision, threads, rows }, options)
     }
 
     /// Binds the tensors on the CPU.

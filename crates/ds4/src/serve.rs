@@ -7,9 +7,6 @@ use crate::output;
 use crate::text;
 use anyhow::{Context, Result, bail};
 use ds4_chat::EffortTable;
-use ds4_engine::EngineOptions;
-use ds4_engine::cpu::{CpuOptions, Precision};
-use ds4_engine::kv::RowFormat;
 use ds4_engine::scheduler::{Handle, Scheduler, SchedulerOptions};
 use ds4_server::http::Access;
 use ds4_server::service::Service;
@@ -32,18 +29,16 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         bail!("the model's vocabulary lacks control tokens of the chat format; it cannot be served");
     }
     let effort = effort_table(&model, args.model.model.as_deref());
-    let batch = &args.batch;
-    let precision = if batch.exact { Precision::Exact } else { Precision::Fast };
-    let cpu = CpuOptions { precision, threads: args.model.threads, rows: RowFormat::Native };
-    let engine = model.into_engine(cpu, EngineOptions { context: batch.ctx, chunk: batch.chunk })?;
+    let (compute, share) = (&args.compute, &args.share);
+    let engine = model.into_engine_for(compute, args.model.threads)?;
     let options = SchedulerOptions {
-        kv_bytes: batch.kv_memory << 20,
-        queue: batch.max_queue,
-        pause: Duration::from_millis(batch.max_pause),
+        kv_bytes: share.kv_memory << 20,
+        queue: share.max_queue,
+        pause: Duration::from_millis(share.max_pause),
     };
     let (handle, thread) = Handle::start(Scheduler::new(engine, options)).context("the engine's thread")?;
     let facts = ServerFacts {
-        context: batch.ctx,
+        context: compute.ctx,
         effort,
         max_effort_context: MAX_EFFORT_CONTEXT,
         default_max_tokens: args.tokens,
@@ -54,7 +49,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     if keys.is_empty() && !args.host.is_loopback() {
         output::notice("no API key is set: everyone who can reach this address can use the server (--api-key-file)");
     }
-    let access = Access { keys, local_hosts_only: false, cors: args.cors };
+    let access = Access { keys, cors: args.cors };
     let table = if effort == EffortTable::V0731 { "0731" } else { "preview" };
     let listening = |address| output::notice(&format!("listening on http://{address} (effort table: {table})"));
     let runtime = tokio::runtime::Runtime::new().context("the server's threads")?;

@@ -1,35 +1,18 @@
 //! One answer while it is generated: it chooses tokens on the engine's thread and tells what they mean.
 
-use crate::memory::{History, Replay, Replays, Transcripts};
+use crate::memory::{History, Memory, Replay};
 use crate::turn::{Delta, Event, Finish, LogprobEntry, Piece, TokenLogprob};
+use crate::wire::random_id;
 use ds4_chat::{AnswerStream, BlockStatus, Message, Place, Role, StopStrings, ToolCall};
 use ds4_engine::sampler::{Sampler, argmax, token_logprob, top_logprobs};
 use ds4_engine::scheduler::{End, Follower};
 use ds4_tokenizer::{StreamDecoder, TokenId, Tokenizer};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Most events that may wait for a client; one that reads no faster is taken for gone.
 const PENDING_EVENTS_MAX: usize = 16384;
-
-/// What all answers of a turn share with the one who waits for them.
-#[derive(Default)]
-pub struct Link {
-    /// Nobody waits any more.
-    pub gone: AtomicBool,
-    /// Events sent and not yet read.
-    pub pending: AtomicUsize,
-}
-
-/// What is remembered of answers.
-#[derive(Default)]
-pub struct Memory {
-    /// What they were made of.
-    pub replays: Mutex<Replays>,
-    /// Their tokens.
-    pub transcripts: Mutex<Transcripts>,
-}
 
 /// What an answer is to be.
 pub struct Plan {
@@ -43,7 +26,7 @@ pub struct Plan {
     pub thinking: bool,
     /// It may hold calls.
     pub tools: bool,
-    /// Texts that end it.
+    /// Texts that end it; none of them empty.
     pub stop: Vec<String>,
     /// Most tokens.
     pub max_tokens: usize,
@@ -60,7 +43,8 @@ pub struct Answering {
     memory: Arc<Memory>,
     sampler: Sampler,
     sender: UnboundedSender<Event>,
-    link: Arc<Link>,
+    /// Events that all answers of the turn sent and nobody has read yet.
+    pending: Arc<AtomicUsize>,
     decoder: StreamDecoder,
     stops: StopStrings,
     stream: AnswerStream,
@@ -73,14 +57,14 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// An answer that begins.
+    /// An answer that begins. `pending` counts the events in `sender`'s channel.
     pub fn new(
-        mut plan: Plan,
+        plan: Plan,
         sampler: Sampler,
         tokenizer: Arc<Tokenizer>,
         memory: Arc<Memory>,
         sender: UnboundedSender<Event>,
-        link: Arc<Link>,
+        pending: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             decoder: tokenizer.decoder(),
@@ -91,22 +75,19 @@ impl Answering {
             logprobs: Vec::new(),
             call_ids: Vec::new(),
             is_over: false,
-            plan: {
-                plan.stop.retain(|text| !text.is_empty());
-                plan
-            },
+            plan,
             sampler,
             tokenizer,
             memory,
             sender,
-            link,
+            pending,
         }
     }
 
     fn send(&self, event: Event) {
         // A closed channel shows as `gone` before the next step.
         if self.sender.send(event).is_ok() {
-            self.link.pending.fetch_add(1, Ordering::Relaxed);
+            self.pending.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -129,7 +110,7 @@ impl Answering {
                 Said::Reasoning(text) => Delta::Reasoning(piece(self, text)),
                 Said::Content(text) => Delta::Content(piece(self, text)),
                 Said::CallStart { index, name } => {
-                    let id = format!("{}{}", self.plan.call_id_prefix, crate::service::random_id());
+                    let id = format!("{}{}", self.plan.call_id_prefix, random_id());
                     self.call_ids.push(id.clone());
                     Delta::CallStart { index, id, name }
                 }
@@ -152,6 +133,8 @@ impl Answering {
             self.stream.push(&held, &mut events);
             self.tell(events);
         }
+        // The end of the text may stand for the end of a block, but not where the limit cut it off: more calls were to come.
+        let is_cut = finish == Finish::Length && !self.stream.is_done();
         let mut events = Vec::new();
         let answer = self.stream.finish(&mut events);
         if !self.call_ids.is_empty() && answer.status != BlockStatus::Complete {
@@ -163,7 +146,7 @@ impl Answering {
             let piece = Piece { text: String::new(), logprobs: std::mem::take(&mut self.logprobs) };
             self.send(Event::Delta { choice: self.plan.choice, delta: Delta::Content(piece) });
         }
-        let is_called = answer.status == BlockStatus::Complete && !answer.calls.is_empty();
+        let is_called = answer.status == BlockStatus::Complete && !is_cut;
         let finish = if is_called { Finish::ToolCalls } else { finish };
         self.remember(&answer);
         self.send(Event::Finished {
@@ -175,9 +158,13 @@ impl Answering {
     }
 
     fn remember(&self, answer: &ds4_chat::Answer) {
-        let all = self.plan.prompt.iter().chain(&self.tokens).map(|token| TokenId(*token)).collect();
-        self.memory.transcripts.lock().unwrap_or_else(PoisonError::into_inner).add(all);
-        let Some(mut history) = self.plan.history.clone() else { return };
+        let tokens = self.plan.prompt.iter().chain(&self.tokens).map(|token| TokenId(*token)).collect();
+        self.memory.add(tokens, self.replay(answer));
+    }
+
+    /// What the answer was made of, if it answers a conversation.
+    fn replay(&self, answer: &ds4_chat::Answer) -> Option<Replay> {
+        let mut history = self.plan.history.clone()?;
         let mut message = Message::new(Role::Assistant, answer.content.clone());
         let calls = answer.calls.iter().zip(&self.call_ids);
         message.tool_calls = calls
@@ -188,12 +175,12 @@ impl Answering {
             })
             .collect();
         history.add(&message);
-        self.memory.replays.lock().unwrap_or_else(PoisonError::into_inner).add(Replay {
+        Some(Replay {
             call_ids: self.call_ids.clone(),
             reasoning: answer.reasoning.clone(),
             raw_block: answer.raw_block.clone(),
-            history: history.value(),
-        });
+            history: history.id(),
+        })
     }
 
     fn logprob(&self, logits: &[f32], token: u32, alternatives: usize) -> TokenLogprob {
@@ -208,9 +195,7 @@ impl Answering {
 
 impl Follower for Answering {
     fn is_gone(&self) -> bool {
-        self.link.gone.load(Ordering::Relaxed)
-            || self.sender.is_closed()
-            || self.link.pending.load(Ordering::Relaxed) > PENDING_EVENTS_MAX
+        self.sender.is_closed() || self.pending.load(Ordering::Relaxed) > PENDING_EVENTS_MAX
     }
 
     fn admitted(&mut self, cached: usize) {

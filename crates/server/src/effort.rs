@@ -15,8 +15,6 @@ pub struct Wish<'a> {
     pub switch: Option<Option<bool>>,
     /// Name of the effort, if one was sent.
     pub effort: Option<&'a str>,
-    /// The alias acts even beside an effort; the Responses API has it act only without one.
-    pub alias_yields_to_effort: bool,
 }
 
 /// The mode for a request that names `model`.
@@ -26,12 +24,8 @@ pub fn thinking(facts: &ServerFacts, model: &str, wish: Wish<'_>) -> ThinkingMod
         ALIAS_REASONER => Some(true),
         _ => None,
     };
-    let is_controlled = wish.switch.is_some() || wish.alias_yields_to_effort && wish.effort.is_some();
-    let on = match wish.switch {
-        Some(switch) => switch.unwrap_or(true),
-        None if is_controlled => true,
-        None => by_alias.unwrap_or(true),
-    };
+    // A switch of a kind that changes nothing still keeps the alias from acting.
+    let on = wish.switch.unwrap_or(by_alias).unwrap_or(true);
     let mode = wish.effort.map_or(ThinkingMode::High, ThinkingMode::from_effort);
     match mode {
         _ if !on => ThinkingMode::None,
@@ -55,7 +49,7 @@ mod tests {
             strict_thinking_sampling: false,
         };
         let (small, large) = (facts(32768), facts(393_216));
-        let says = |switch, effort| Wish { switch, effort, alias_yields_to_effort: false };
+        let says = |switch, effort| Wish { switch, effort };
         for (model, wish, expected) in [
             ("any", says(None, None), High),
             (ALIAS_CHAT, says(None, None), Off),
@@ -70,7 +64,5 @@ mod tests {
             assert_eq!(thinking(&large, model, wish), expected, "{model} {wish:?}");
         }
         assert_eq!(thinking(&small, "any", says(None, Some("ultra"))), High);
-        let responses = Wish { switch: None, effort: Some("high"), alias_yields_to_effort: true };
-        assert_eq!(thinking(&large, ALIAS_CHAT, responses), High);
     }
 }

@@ -6,16 +6,17 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::openai;
 use crate::page::Page;
-use crate::service::{Events, Service, random_id};
+use crate::service::{Events, Service};
 use crate::turn::Event;
-use crate::wire::{Encoder, Outcome, Sse, Stamp};
+use crate::wire::{Encoder, Outcome, Sse, Stamp, random_id};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ds4_tokenizer::TokenId;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +31,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub struct Access {
     /// Keys of which one must be sent; none: everyone may.
     pub keys: Vec<String>,
-    /// Refuse requests whose Host is not this machine: a web page could send them by a name of its own (DNS rebinding).
-    pub local_hosts_only: bool,
     /// Let web pages of every origin use the server.
     pub cors: bool,
 }
@@ -40,6 +39,8 @@ pub struct Access {
 pub struct App {
     pub(crate) service: Arc<Service>,
     pub(crate) access: Access,
+    /// Refuse requests whose Host is not this machine: a web page could send them by a name of its own (DNS rebinding).
+    pub(crate) local_hosts_only: bool,
     pub(crate) metrics: Metrics,
     pub(crate) page: Page,
     /// Refuse new requests.
@@ -63,11 +64,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/tokenize", post(tokenize))
         .route("/detokenize", post(detokenize))
         .fallback(|request: Request| async move {
-            refuse(request.uri().path(), &ApiError::NotFound("unknown endpoint; see docs/server.md".to_owned()))
+            let message = format!("unknown endpoint {}", request.uri().path());
+            refuse(&ApiError::NotFound(message))
         })
         .method_not_allowed_fallback(|request: Request| async move {
             let message = format!("{} is not a method of this endpoint", request.method());
-            refuse(request.uri().path(), &ApiError::Method(message))
+            refuse(&ApiError::Method(message))
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
@@ -76,18 +78,18 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Checks who asks, and by which name, before anything is read.
 async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("other".to_owned(), |path| path.as_str().to_owned());
     let id = random_id();
     let begin = Instant::now();
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        match check(&app, &request, &path) {
+        match check(&app, &request) {
             Ok(()) => next.run(request).await,
-            Err(error) => refuse(&path, &error),
+            Err(error) => refuse(&error),
         }
     };
-    app.metrics.answered(&path, response.status().as_u16(), begin.elapsed());
+    app.metrics.answered(&route, response.status().as_u16(), begin.elapsed());
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert("x-request-id", id.clone());
@@ -109,8 +111,8 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
 /// Paths that need no key: what says nothing about anybody.
 const OPEN_PATHS: [&str; 3] = ["/", "/health", "/ready"];
 
-fn check(app: &App, request: &Request, path: &str) -> Result<(), ApiError> {
-    if app.access.local_hosts_only {
+fn check(app: &App, request: &Request) -> Result<(), ApiError> {
+    if app.local_hosts_only {
         let host = request.uri().host().map(str::to_owned).or_else(|| {
             let value = request.headers().get(header::HOST)?.to_str().ok()?;
             Some(host_name(value).to_owned())
@@ -120,8 +122,12 @@ fn check(app: &App, request: &Request, path: &str) -> Result<(), ApiError> {
             return Err(ApiError::Forbidden(message.to_owned()));
         }
     }
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > BODY_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
     let keys = &app.access.keys;
-    if keys.is_empty() || OPEN_PATHS.contains(&path) {
+    if keys.is_empty() || OPEN_PATHS.contains(&request.uri().path()) {
         return Ok(());
     }
     let sent = key(request.headers()).ok_or(ApiError::Unauthorized)?;
@@ -150,8 +156,8 @@ fn is_local(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// A refusal in the form of the API that the path belongs to.
-fn refuse(_path: &str, error: &ApiError) -> Response {
+/// A refusal where no API is known.
+fn refuse(error: &ApiError) -> Response {
     error_response::<openai::Chat>(error)
 }
 
@@ -168,16 +174,16 @@ fn json_response(status: u16, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// A body, or why there is none. Limits act while it is read.
+/// A body, or why there is none. The limit acts while it is read.
 async fn read(request: Request) -> Result<Bytes, ApiError> {
-    axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
-        let is_too_large = std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("limit"));
-        if is_too_large {
-            ApiError::TooLarge(format!("the body has more than {BODY_BYTES_MAX} bytes"))
-        } else {
-            ApiError::invalid("the body could not be read")
-        }
+    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => ApiError::invalid("the body could not be read"),
     })
+}
+
+fn too_large() -> ApiError {
+    ApiError::TooLarge(format!("the body has more than {BODY_BYTES_MAX} bytes"))
 }
 
 /// Runs what takes long for long prompts on a thread where it may.
@@ -211,7 +217,7 @@ async fn start<A: Api>(app: &Arc<App>, request: Request) -> Result<(A, Events), 
     let service = Arc::clone(&app.service);
     blocking(move || {
         let asked = A::parse(&body, service.facts())?;
-        let events = service.start(asked.turn().clone(), A::PROMPT)?;
+        let events = service.start(asked.turn(), A::PROMPT)?;
         Ok((asked, events))
     })
     .await
@@ -288,7 +294,7 @@ async fn page(State(app): Shared) -> Response {
 
 async fn ready(State(app): Shared) -> Response {
     if app.closing.load(Ordering::Acquire) {
-        return refuse("/ready", &ApiError::Unavailable("the server is shutting down".to_owned()));
+        return refuse(&ApiError::Unavailable("the server is shutting down".to_owned()));
     }
     json_response(200, &json!({"status": "ready"}))
 }
@@ -306,35 +312,30 @@ async fn model(State(app): Shared, Path(id): Path<String>) -> Response {
     json_response(200, &openai::models::one(app.service.facts(), &id))
 }
 
-/// The prompt that a chat request would make, as text and tokens.
-async fn apply_template(State(app): Shared, request: Request) -> Response {
+/// Answers with what `work` makes of the body.
+async fn answer(app: Arc<App>, request: Request, work: fn(&Service, &[u8]) -> Result<Value, ApiError>) -> Response {
     let result = async {
         let body = read(request).await?;
-        let service = Arc::clone(&app.service);
-        blocking(move || {
-            let asked = openai::Chat::parse(&body, service.facts())?;
-            let tokens = service.prompt_tokens(asked.turn())?;
-            Ok(json!({"prompt": service.prompt_text(asked.turn())?, "tokens": tokens}))
-        })
-        .await
+        blocking(move || work(&app.service, &body)).await
     };
-    result.await.map_or_else(|error| error_response::<openai::Chat>(&error), |value| json_response(200, &value))
+    result.await.map_or_else(|error| refuse(&error), |value| json_response(200, &value))
+}
+
+/// The prompt that a chat request would make, as text and tokens.
+async fn apply_template(State(app): Shared, request: Request) -> Response {
+    answer(app, request, |service, body| {
+        let asked = openai::Chat::parse(body, service.facts())?;
+        let tokens = service.prompt_tokens(asked.turn())?;
+        let ids: Vec<TokenId> = tokens.iter().copied().map(TokenId).collect();
+        Ok(json!({"prompt": service.tokenizer().decode(&ids), "tokens": tokens}))
+    })
+    .await
 }
 
 async fn tokenize(State(app): Shared, request: Request) -> Response {
-    let result = async {
-        let body = read(request).await?;
-        let service = Arc::clone(&app.service);
-        blocking(move || openai::text::tokenize(&body, service.tokenizer())).await
-    };
-    result.await.map_or_else(|error| error_response::<openai::Chat>(&error), |value| json_response(200, &value))
+    answer(app, request, |service, body| openai::text::tokenize(body, service.tokenizer())).await
 }
 
 async fn detokenize(State(app): Shared, request: Request) -> Response {
-    let result = async {
-        let body = read(request).await?;
-        let service = Arc::clone(&app.service);
-        blocking(move || openai::text::detokenize(&body, service.tokenizer())).await
-    };
-    result.await.map_or_else(|error| error_response::<openai::Chat>(&error), |value| json_response(200, &value))
+    answer(app, request, |service, body| openai::text::detokenize(body, service.tokenizer())).await
 }

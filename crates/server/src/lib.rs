@@ -9,7 +9,7 @@
 //! | `serve.rs`, `http.rs` | listener, routes, keys, Host check, limits |
 //! | `service.rs`, `answer.rs` | prompts to the engine, tokens to events |
 //! | `memory.rs` | what is remembered of answers, so that conversations continue from their KV state |
-//! | `turn.rs`, `wire.rs`, `api.rs` | the types between APIs and engine |
+//! | `turn.rs`, `wire.rs`, `api.rs` | what APIs and engine say to each other, and what APIs have in common |
 //! | `openai/` | chat completions, completions, models, tokenisation |
 //! | `effort.rs`, `error.rs`, `limits.rs` | thinking modes, refusals, bounds |
 //! | `metrics.rs`, `page.rs` | Prometheus, the chat page |

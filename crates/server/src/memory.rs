@@ -5,9 +5,9 @@
 
 use ds4_chat::{Message, Role};
 use ds4_tokenizer::{Error, TokenId, Tokenizer};
+use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most bytes of remembered answers.
 const REPLAY_BYTES_MAX: usize = 256 << 20;
@@ -15,6 +15,43 @@ const REPLAY_BYTES_MAX: usize = 256 << 20;
 const TRANSCRIPT_TOKENS_MAX: usize = 64 << 20;
 /// Most transcripts: each prompt is compared with all of them.
 const TRANSCRIPTS_MAX: usize = 1024;
+
+/// What is remembered of answers. It belongs to no client: who sends a conversation, or the id of a call, has seen it.
+#[derive(Default)]
+pub struct Memory {
+    replays: Mutex<Replays>,
+    transcripts: Mutex<Transcripts>,
+}
+
+/// What is remembered stays whole whatever happens while it is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    /// Remembers the tokens of a prompt with its answer and, if it answered a conversation, what the answer was made of.
+    pub fn add(&self, tokens: Arc<[TokenId]>, replay: Option<Replay>) {
+        lock(&self.transcripts).add(tokens);
+        if let Some(replay) = replay {
+            lock(&self.replays).add(replay);
+        }
+    }
+
+    /// Gives assistant messages back the reasoning and the blocks that they were generated with. Reasoning that the client
+    /// sends stays as it is.
+    pub fn restore(&self, messages: &mut [Message]) {
+        lock(&self.replays).restore(messages);
+    }
+
+    /// The tokens of a prompt with as long a prefix as possible as it was sampled.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode_text`].
+    pub fn resume(&self, tokenizer: &Tokenizer, prompt: Vec<TokenId>) -> Result<Vec<TokenId>, Error> {
+        let transcripts = lock(&self.transcripts).snapshot();
+        resume(tokenizer, &transcripts, prompt)
+    }
+}
 
 /// What one answer was made of.
 #[derive(Debug, Default)]
@@ -26,7 +63,7 @@ pub struct Replay {
     /// The block of calls as it was sampled.
     pub raw_block: Option<String>,
     /// The conversation up to and with this answer, as clients see it.
-    pub history: u64,
+    pub history: HistoryId,
 }
 
 impl Replay {
@@ -38,16 +75,15 @@ impl Replay {
 
 /// Answers by the ids of their calls and by the conversation before them. The oldest are forgotten first.
 #[derive(Default)]
-pub struct Replays {
+struct Replays {
     by_call: HashMap<String, Arc<Replay>>,
-    by_history: HashMap<u64, Arc<Replay>>,
+    by_history: HashMap<HistoryId, Arc<Replay>>,
     order: VecDeque<Arc<Replay>>,
     bytes: usize,
 }
 
 impl Replays {
-    /// Remembers an answer.
-    pub fn add(&mut self, replay: Replay) {
+    fn add(&mut self, replay: Replay) {
         if replay.bytes() > REPLAY_BYTES_MAX {
             return;
         }
@@ -73,9 +109,7 @@ impl Replays {
         }
     }
 
-    /// Gives assistant messages back the reasoning and the blocks that they were generated with. Reasoning that the client
-    /// sends stays as it is.
-    pub fn restore(&self, messages: &mut [Message]) {
+    fn restore(&self, messages: &mut [Message]) {
         let mut history = History::default();
         for message in messages.iter_mut() {
             history.add(message);
@@ -85,7 +119,7 @@ impl Replays {
             let ids: Vec<&str> = message.tool_calls.iter().filter_map(|call| call.id.as_deref()).collect();
             let by_call = ids.first().and_then(|id| self.by_call.get(*id));
             let by_call = by_call.filter(|found| found.call_ids.iter().map(String::as_str).eq(ids.iter().copied()));
-            let Some(found) = by_call.or_else(|| self.by_history.get(&history.value())) else { continue };
+            let Some(found) = by_call.or_else(|| self.by_history.get(&history.id())) else { continue };
             if message.reasoning.is_empty() {
                 message.reasoning.clone_from(&found.reasoning);
             }
@@ -96,9 +130,13 @@ impl Replays {
     }
 }
 
-/// Identifies a conversation by what clients send of it: not by reasoning, which some leave out.
+/// Identifies a conversation.
+pub type HistoryId = [u8; 32];
+
+/// Makes the id of a conversation from what clients send of it: not from reasoning, which some leave out. The hash is a
+/// cryptographic one, since a conversation that is taken for another would get its reasoning.
 #[derive(Clone, Default)]
-pub struct History(DefaultHasher);
+pub struct History(Sha256);
 
 impl History {
     /// The history of `messages`.
@@ -110,31 +148,34 @@ impl History {
 
     /// Adds a message.
     pub fn add(&mut self, message: &Message) {
-        (message.role as u8).hash(&mut self.0);
-        message.content.trim().hash(&mut self.0);
-        for call in &message.tool_calls {
-            call.id.hash(&mut self.0);
+        self.0.update([message.role as u8]);
+        let calls = message.tool_calls.iter().map(|call| call.id.as_deref());
+        let ids = calls.chain([message.tool_call_id.as_deref()]).map(Option::unwrap_or_default);
+        for text in [message.content.trim()].into_iter().chain(ids) {
+            self.0.update((text.len() as u64).to_le_bytes());
+            self.0.update(text);
         }
-        message.tool_call_id.hash(&mut self.0);
+        // No text is that long: the list ends here.
+        self.0.update(u64::MAX.to_le_bytes());
     }
 
-    /// The number so far.
-    pub fn value(&self) -> u64 {
-        self.0.finish()
+    /// The id so far.
+    pub fn id(&self) -> HistoryId {
+        self.0.clone().finalize().into()
     }
 }
 
 /// Token sequences that were evaluated, prompts with their answers.
 #[derive(Default)]
-pub struct Transcripts {
-    /// The most recently used last.
+struct Transcripts {
+    /// The newest last.
     all: VecDeque<Arc<[TokenId]>>,
     tokens: usize,
 }
 
 impl Transcripts {
-    /// Remembers a sequence. One that it continues is forgotten.
-    pub fn add(&mut self, tokens: Arc<[TokenId]>) {
+    /// A sequence that the new one continues is forgotten.
+    fn add(&mut self, tokens: Arc<[TokenId]>) {
         let before = self.all.len();
         self.all.retain(|old| !tokens.starts_with(old));
         if self.all.len() != before {
@@ -149,7 +190,7 @@ impl Transcripts {
     }
 
     /// The sequences, to be compared without holding a lock.
-    pub fn snapshot(&self) -> Vec<Arc<[TokenId]>> {
+    fn snapshot(&self) -> Vec<Arc<[TokenId]>> {
         self.all.iter().cloned().collect()
     }
 }
@@ -159,11 +200,7 @@ impl Transcripts {
 ///
 /// # Errors
 /// Those of [`Tokenizer::encode_text`].
-pub fn resume(
-    tokenizer: &Tokenizer,
-    transcripts: &[Arc<[TokenId]>],
-    prompt: Vec<TokenId>,
-) -> Result<Vec<TokenId>, Error> {
+fn resume(tokenizer: &Tokenizer, transcripts: &[Arc<[TokenId]>], prompt: Vec<TokenId>) -> Result<Vec<TokenId>, Error> {
     let mut best: Option<(Shared, &[TokenId])> = None;
     for transcript in transcripts {
         let shared = share(tokenizer, transcript, &prompt);
@@ -214,7 +251,6 @@ fn share(tokenizer: &Tokenizer, transcript: &[TokenId], prompt: &[TokenId]) -> S
     let mut covered = 0;
     loop {
         if at.into_token == 0 && covered == 0 {
-            let start = at.transcript;
             while let (Some(ours), Some(theirs)) = (transcript.get(at.transcript), prompt.get(at.prompt)) {
                 if ours != theirs {
                     break;
@@ -226,7 +262,6 @@ fn share(tokenizer: &Tokenizer, transcript: &[TokenId], prompt: &[TokenId]) -> S
                     best = at;
                 }
             }
-            debug_assert!(at.transcript >= start);
         }
         let Some(&ours) = transcript.get(at.transcript) else { return at };
         let Some(&theirs) = prompt.get(at.prompt) else { return best };
@@ -251,5 +286,103 @@ fn share(tokenizer: &Tokenizer, transcript: &[TokenId], prompt: &[TokenId]) -> S
         } else {
             at.into_token += common;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ds4_chat::ToolCall;
+    use proptest::prelude::*;
+    use std::path::Path;
+    use std::sync::LazyLock;
+
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/ds4-demo-q2.gguf");
+        let file = ds4_gguf::File::open(&path).expect("the demo model");
+        Tokenizer::from_gguf(file.metadata()).expect("its tokenizer")
+    });
+
+    /// The tokens of `text` as a model might sample them: piece by piece.
+    fn sampled(text: &str, piece: usize) -> Vec<TokenId> {
+        let characters: Vec<char> = text.chars().collect();
+        let pieces = characters.chunks(piece.max(1)).map(|piece| piece.iter().collect::<String>());
+        pieces.flat_map(|piece| TOKENIZER.encode_text(&piece).expect("short")).collect()
+    }
+
+    fn canonical(text: &str) -> Vec<TokenId> {
+        TOKENIZER.encode_text(text).expect("short")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn the_text_stays_and_the_sampled_tokens_come_back(
+            question in "[a-z \u{e9}]{0,20}",
+            answer in "[a-z ,\u{e9}\u{1f600}]{0,30}",
+            rest in "[a-z \u{e9}]{0,20}",
+            piece in 1usize..4,
+            ends in any::<bool>(),
+        ) {
+            let specials = TOKENIZER.specials();
+            let (user, eos) = (specials.user.expect("in the demo model"), specials.eos);
+            let transcript: Vec<TokenId> = [&[user][..], &canonical(&question), &[user], &sampled(&answer, piece)].concat();
+            let end = if ends { vec![eos] } else { Vec::new() };
+            let after = if ends { canonical(&answer) } else { canonical(&format!("{answer}{rest}")) };
+            let more = if ends { canonical(&rest) } else { Vec::new() };
+            let prompt = [&[user][..], &canonical(&question), &[user], &after, &end, &more].concat();
+            let found = resume(&TOKENIZER, &[Arc::from(transcript.as_slice())], prompt.clone()).expect("short");
+            prop_assert_eq!(TOKENIZER.decode(&found), TOKENIZER.decode(&prompt));
+            // Where the transcript ends inside a character of the prompt's token, the prompt stays as it is.
+            prop_assert!(found.starts_with(&transcript) || found == prompt);
+            if ends {
+                prop_assert!(found.starts_with(&transcript));
+            }
+        }
+
+        #[test]
+        fn another_conversation_changes_nothing(one in "[a-c]{1,12}", other in "[a-c]{1,12}") {
+            prop_assume!(!other.starts_with(&one));
+            let user = TOKENIZER.specials().user.expect("in the demo model");
+            let transcript = [&[user][..], &sampled(&one, 1)].concat();
+            let prompt = [&[user][..], &canonical(&other)].concat();
+            prop_assert_eq!(resume(&TOKENIZER, &[Arc::from(transcript)], prompt.clone()).expect("short"), prompt);
+        }
+    }
+
+    fn answer(content: &str, id: Option<&str>) -> Message {
+        let mut message = Message::new(Role::Assistant, content);
+        let call = |id: &str| ToolCall { id: Some(id.to_owned()), name: "f".to_owned(), arguments: "{}".to_owned() };
+        message.tool_calls.extend(id.map(call));
+        message
+    }
+
+    #[test]
+    fn answers_are_found_by_their_calls_or_by_what_came_before() {
+        let memory = Memory::default();
+        let question = Message::new(Role::User, "question");
+        let replay = |ids: &[&str], message: &Message, reasoning: &str| Replay {
+            call_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            reasoning: reasoning.to_owned(),
+            raw_block: ids.first().map(|_| "block".to_owned()),
+            history: History::of(&[question.clone(), message.clone()]).id(),
+        };
+        let (plain, call) = (answer("plain", None), answer("call", Some("call_1")));
+        memory.add(Arc::from([]), Some(replay(&[], &plain, "why")));
+        memory.add(Arc::from([]), Some(replay(&["call_1"], &call, "because")));
+        let restored = |before: &Message, message: &Message| {
+            let mut messages = vec![before.clone(), message.clone()];
+            memory.restore(&mut messages);
+            (messages[1].reasoning.clone(), messages[1].raw_block.clone())
+        };
+        let other = Message::new(Role::User, "another question");
+        assert_eq!(restored(&question, &plain), ("why".to_owned(), None));
+        assert_eq!(restored(&other, &plain), (String::new(), None));
+        assert_eq!(restored(&other, &call), ("because".to_owned(), Some("block".to_owned())));
+        assert_eq!(restored(&other, &answer("call", Some("call_2"))), (String::new(), None));
+        let mut told = plain.clone();
+        told.reasoning = "told".to_owned();
+        assert_eq!(restored(&question, &told), ("told".to_owned(), None));
     }
 }

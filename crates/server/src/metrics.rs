@@ -6,24 +6,6 @@ use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec,
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// Routes that are counted by name; all others are counted together, so that requests cannot make names.
-const ROUTES: [&str; 14] = [
-    "/",
-    "/health",
-    "/ready",
-    "/metrics",
-    "/v1/models",
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/responses",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-    "/apply-template",
-    "/tokenize",
-    "/detokenize",
-    "/v1/models/{id}",
-];
-
 /// Counters of the server; those of the engine are read from it.
 pub struct Metrics {
     registry: Registry,
@@ -33,14 +15,12 @@ pub struct Metrics {
     per_token: Histogram,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new().unwrap_or_else(|error| unreachable!("names of metrics are constant: {error}"))
-    }
-}
-
 impl Metrics {
-    fn new() -> prometheus::Result<Self> {
+    /// Counters at zero.
+    ///
+    /// # Errors
+    /// A metric has a bad name.
+    pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let requests = IntCounterVec::new(
             Opts::new("ds4_http_requests_total", "Requests by route and status"),
@@ -61,10 +41,8 @@ impl Metrics {
         Ok(Self { registry, requests, seconds, first_token, per_token })
     }
 
-    /// Counts a request.
-    pub fn answered(&self, path: &str, status: u16, time: Duration) {
-        let by_id = path.strip_prefix("/v1/models/").map(|_| "/v1/models/{id}");
-        let route = by_id.or_else(|| ROUTES.iter().copied().find(|route| *route == path)).unwrap_or("other");
+    /// Counts a request. `route` is a route's pattern, so that requests cannot make names.
+    pub fn answered(&self, route: &str, status: u16, time: Duration) {
         self.requests.with_label_values(&[route, &status.to_string()]).inc();
         self.seconds.with_label_values(&[route]).observe(time.as_secs_f64());
     }

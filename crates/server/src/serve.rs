@@ -30,26 +30,27 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ServeOptions {
     /// Address.
     pub address: SocketAddr,
-    /// Who may use the server. The Host check is added on a loopback address.
+    /// Who may use the server.
     pub access: Access,
 }
 
-/// Serves until `stop` resolves, then lets running answers end for a while. `listening` is told the address.
+/// Serves until `stop` resolves, then lets running answers end for a while. On a loopback address, a request must name a
+/// local host. `listening` is told the address.
 ///
 /// # Errors
 /// The address cannot be bound.
 pub async fn serve(
     service: Arc<Service>,
-    mut options: ServeOptions,
+    options: ServeOptions,
     listening: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let listener = TcpListener::bind(options.address).await?;
-    options.access.local_hosts_only = options.address.ip().is_loopback();
     let app = Arc::new(App {
         service,
+        local_hosts_only: options.address.ip().is_loopback(),
         access: options.access,
-        metrics: Metrics::default(),
+        metrics: Metrics::new().map_err(std::io::Error::other)?,
         page: Page::default(),
         closing: AtomicBool::new(false),
     });

@@ -1,16 +1,16 @@
 //! From a [`Turn`] to its [`Event`]s: rendering, tokens, and the engine.
 
-use crate::answer::{Answering, Link, Memory, Plan};
+use crate::answer::{Answering, Plan};
 use crate::error::ApiError;
-use crate::memory::{self, History};
+use crate::memory::{History, Memory};
 use crate::turn::{Event, Input, ToolChoice, Turn};
 use crate::wire::ServerFacts;
 use ds4_chat::{Message, Options, Role, Style, ThinkingMode};
 use ds4_engine::sampler::Sampler;
 use ds4_engine::scheduler::{Follower, Handle, Job, Refused, Stats};
 use ds4_tokenizer::{TokenId, Tokenizer};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Answers turns with one engine.
@@ -58,25 +58,19 @@ impl Service {
         self.prompt(turn).map(|prompt| prompt.tokens)
     }
 
-    /// The text of the prompt that `turn` makes, control tokens as their names.
-    ///
-    /// # Errors
-    /// As [`Self::prompt_tokens`].
-    pub fn prompt_text(&self, turn: &Turn) -> Result<String, ApiError> {
-        let tokens = self.prompt_tokens(turn)?;
-        Ok(self.tokenizer.decode(&tokens.into_iter().map(TokenId).collect::<Vec<_>>()))
-    }
-
     /// Gives a turn to the engine. `param` names the member of the request that holds the prompt. It takes time for long prompts.
     ///
     /// # Errors
-    /// The prompt is empty or does not fit the context; sampling parameters make no sense; the queue is full; the engine
+    /// The prompt is empty, has tokens outside the vocabulary or does not fit the context; sampling parameters make no sense; the queue is full; the engine
     /// has stopped.
-    pub fn start(&self, turn: Turn, param: &'static str) -> Result<Events, ApiError> {
-        let Prompt { tokens, checkpoints, history } = self.prompt(&turn)?;
+    pub fn start(&self, turn: &Turn, param: &'static str) -> Result<Events, ApiError> {
+        let Prompt { tokens, checkpoints, history } = self.prompt(turn)?;
         let context = self.facts.context;
         if tokens.is_empty() {
             return Err(ApiError::param(param, "the prompt is empty"));
+        }
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.tokenizer.vocab_size()) {
+            return Err(ApiError::param(param, format!("token {token} is outside the vocabulary")));
         }
         if tokens.len() >= context {
             return Err(ApiError::ContextLength { prompt: tokens.len(), context, param });
@@ -84,7 +78,7 @@ impl Service {
         let wanted = turn.max_tokens.or(self.facts.default_max_tokens).unwrap_or(context);
         let max_tokens = wanted.min(context - tokens.len());
         let (sender, receiver) = unbounded_channel();
-        let link: Arc<Link> = Arc::default();
+        let pending: Arc<AtomicUsize> = Arc::default();
         let prompt: Arc<[u32]> = tokens.as_slice().into();
         let mut followers: Vec<Box<dyn Follower>> = Vec::new();
         for choice in 0..turn.choices {
@@ -95,29 +89,23 @@ impl Service {
                 choice,
                 prompt: Arc::clone(&prompt),
                 history: history.clone(),
-                thinking: turn.thinking != ThinkingMode::None,
-                tools: has_tools(&turn),
+                thinking: begins_with_reasoning(turn),
+                tools: has_tools(turn),
                 stop: turn.stop.clone(),
                 max_tokens,
                 logprobs: turn.logprobs,
                 call_id_prefix: turn.call_id_prefix,
             };
             let (tokenizer, memory) = (Arc::clone(&self.tokenizer), Arc::clone(&self.memory));
-            followers.push(Box::new(Answering::new(
-                plan,
-                sampler,
-                tokenizer,
-                memory,
-                sender.clone(),
-                Arc::clone(&link),
-            )));
+            let (sender, pending) = (sender.clone(), Arc::clone(&pending));
+            followers.push(Box::new(Answering::new(plan, sampler, tokenizer, memory, sender, pending)));
         }
         let job = Job { tokens, checkpoints, answer_tokens: max_tokens, followers };
         self.engine.submit(job).map_err(|refused| match refused {
             Refused::Full(_) => ApiError::Busy(refused.to_string()),
             Refused::Stopped => ApiError::Unavailable(refused.to_string()),
         })?;
-        Ok(Events { receiver, link })
+        Ok(Events { receiver, pending })
     }
 
     fn prompt(&self, turn: &Turn) -> Result<Prompt, ApiError> {
@@ -128,12 +116,11 @@ impl Service {
             Input::Conversation(messages) => {
                 let history = History::of(messages);
                 let mut messages = messages.clone();
-                self.memory.replays.lock().unwrap_or_else(PoisonError::into_inner).restore(&mut messages);
+                self.memory.restore(&mut messages);
                 let prompt = render(messages, turn, &self.facts)?;
                 let segments = prompt.segments().iter().map(|segment| (segment.text.as_str(), segment.trusted));
                 let tokens = self.tokenizer.encode_segments(segments).map_err(refused)?;
-                let transcripts = self.memory.transcripts.lock().unwrap_or_else(PoisonError::into_inner).snapshot();
-                let tokens = memory::resume(&self.tokenizer, &transcripts, tokens).map_err(refused)?;
+                let tokens = self.memory.resume(&self.tokenizer, tokens).map_err(refused)?;
                 (plain(tokens), Some(history))
             }
         };
@@ -163,6 +150,13 @@ fn has_tools(turn: &Turn) -> bool {
     !turn.tools.is_empty() && turn.tool_choice != ToolChoice::None
 }
 
+/// Whether the answer's first token is one of reasoning. A message that is to be continued has its reasoning behind it.
+fn begins_with_reasoning(turn: &Turn) -> bool {
+    let continues =
+        matches!(&turn.input, Input::Conversation(messages) if messages.last().is_some_and(|last| last.prefix));
+    turn.thinking != ThinkingMode::None && !continues
+}
+
 fn render(mut messages: Vec<Message>, turn: &Turn, facts: &ServerFacts) -> Result<ds4_chat::Prompt, ApiError> {
     if has_tools(turn) {
         if messages.first().is_none_or(|first| first.role != Role::System) {
@@ -171,6 +165,10 @@ fn render(mut messages: Vec<Message>, turn: &Turn, facts: &ServerFacts) -> Resul
         if let Some(first) = messages.first_mut() {
             first.tools = turn.tools.iter().map(|tool| tool.schema.clone()).collect();
         }
+    }
+    if messages.last().is_none_or(|last| last.role == Role::System || last.role == Role::Assistant && !last.prefix) {
+        // The format opens an answer only after somebody has spoken to the model.
+        messages.push(Message::new(Role::User, ""));
     }
     let options = Options {
         style: Style::Official,
@@ -182,22 +180,10 @@ fn render(mut messages: Vec<Message>, turn: &Turn, facts: &ServerFacts) -> Resul
     ds4_chat::render(&messages, &options).map_err(|error| ApiError::invalid(error.to_string()))
 }
 
-/// 32 hexadecimal digits that nobody can guess.
-pub fn random_id() -> String {
-    let mut bytes = [0; 16];
-    if getrandom::fill(&mut bytes).is_err() {
-        // No system source: unique at least.
-        let (a, b) = (ds4_engine::sampler::fresh_seed(), ds4_engine::sampler::fresh_seed());
-        bytes[..8].copy_from_slice(&a.to_le_bytes());
-        bytes[8..].copy_from_slice(&b.to_le_bytes());
-    }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The events of a turn. Dropping it cancels what is left.
 pub struct Events {
     receiver: UnboundedReceiver<Event>,
-    link: Arc<Link>,
+    pending: Arc<AtomicUsize>,
 }
 
 impl Events {
@@ -205,14 +191,8 @@ impl Events {
     pub async fn next(&mut self) -> Option<Event> {
         let event = self.receiver.recv().await;
         if event.is_some() {
-            self.link.pending.fetch_sub(1, Ordering::Relaxed);
+            self.pending.fetch_sub(1, Ordering::Relaxed);
         }
         event
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.link.gone.store(true, Ordering::Relaxed);
     }
 }

@@ -13,11 +13,11 @@ pub struct Turn {
     pub thinking: ThinkingMode,
     /// Tools that may be called. `tool_choice` none leaves them out of the prompt.
     pub tools: Vec<Tool>,
-    /// Whether a tool may, must or must not be called.
+    /// Whether a tool may, must or must not be called. That it must is not enforced: APIs refuse it until a grammar does it.
     pub tool_choice: ToolChoice,
-    /// Whether one answer may hold several calls.
+    /// Whether one answer may hold several calls. Not enforced: that takes a grammar.
     pub parallel_tool_calls: bool,
-    /// What the content must look like.
+    /// What the content must look like. Not enforced: APIs refuse all but text until a grammar does it.
     pub format: Format,
     /// How tokens are chosen. With several answers, each has a seed of its own made from this one.
     pub sampling: SamplingParams,

@@ -1,6 +1,7 @@
 //! What the APIs have in common: the shape of a stream, and answers collected from events.
 
 use crate::turn::{Delta, Event, Finish, TokenLogprob};
+use ds4_engine::sampler::fresh_seed;
 use serde_json::Value;
 
 /// Server-sent events, written one after the other.
@@ -51,6 +52,18 @@ pub struct Stamp {
     pub id: String,
     /// Seconds since 1970.
     pub created: u64,
+}
+
+/// 32 hexadecimal digits that nobody can guess.
+pub fn random_id() -> String {
+    let mut bytes = [0; 16];
+    if getrandom::fill(&mut bytes).is_err() {
+        // The system has none to give; the standard library's hash keys were drawn when it had.
+        let (a, b) = (fresh_seed(), fresh_seed());
+        bytes[..8].copy_from_slice(&a.to_le_bytes());
+        bytes[8..].copy_from_slice(&b.to_le_bytes());
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Numbers of a turn.

@@ -38,8 +38,7 @@ fn start(keys: &[&str]) -> SocketAddr {
     };
     let service = Arc::new(Service::new(handle, tokenizer, facts));
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-    let access = Access { keys, ..Access::default() };
-    let options = ServeOptions { address: SocketAddr::from(([127, 0, 0, 1], 0)), access };
+    let options = ServeOptions { address: SocketAddr::from(([127, 0, 0, 1], 0)), access: Access { keys, cors: false } };
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let listening = |address| sender.send(address).unwrap();
@@ -183,6 +182,13 @@ fn requests_that_make_no_sense_are_refused_by_name() {
         "seed": null, "n": null, "stream": null, "logprobs": null, "response_format": null, "whatever": 1});
     assert_eq!(chat(address, &nulls)["choices"][0]["finish_reason"], "length");
     assert_eq!(ask(address, "POST", "/v1/chat/completions", "", "{").0, 400);
+    assert_eq!(ask(address, "POST", "/v1/completions", "", r#"{"prompt":[99999999]}"#).0, 400);
+    let mut large = TcpStream::connect(address).unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n";
+    large.write_all(head.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    large.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413");
     assert_eq!(ask(address, "GET", "/v1/nothing", "", "").0, 404);
     assert_eq!(ask(address, "GET", "/v1/completions", "", "").0, 405);
 }
@@ -229,6 +235,13 @@ fn other_forms_answer() {
         ask(address, "POST", "/tokenize", "", "{\"content\":\"<\u{ff5c}User\u{ff5c}>\",\"parse_special\":true}");
     let control: Value = serde_json::from_str(&text).unwrap();
     let tokens = template["tokens"].as_array().unwrap();
+    let opened = json!({"messages": [{"role": "system", "content": "Be kind."}]}).to_string();
+    let (_, text) = ask(address, "POST", "/apply-template", "", &opened);
+    let opened: Value = serde_json::from_str(&text).unwrap();
+    assert!(opened["prompt"].as_str().unwrap().ends_with("<\u{ff5c}Assistant\u{ff5c}><think>"), "{opened}");
+    let prefix = json!({"messages": [user("Say hello"), {"role": "assistant", "content": "Hel", "prefix": true}], "max_tokens": 2});
+    let continued = chat(address, &prefix);
+    assert_eq!(continued["choices"][0]["message"]["reasoning_content"], Value::Null, "{continued}");
     let forged = tokens.iter().filter(|token| **token == control["tokens"][0]).count();
     assert_eq!(forged, 1, "client text is no control token: {template}");
 }

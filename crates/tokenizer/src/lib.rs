@@ -2,8 +2,9 @@
 //!
 //! Encoding has two halves. `split.rs` cuts text into pieces by the official rules
 //! (`spec/tokenizer.md` §3.1); byte-pair merging inside a piece is the `tokenizers` library's.
-//! Two entry points differ in trust: [`Tokenizer::encode_text`] never yields a control token,
-//! whatever the text says, and [`Tokenizer::encode_rendered`] turns the seven markers into theirs.
+//! Entry points differ in trust: [`Tokenizer::encode_text`] never yields a control token, whatever the
+//! text says, [`Tokenizer::encode_rendered`] turns the seven markers into theirs, and
+//! [`Tokenizer::encode_segments`] does one or the other for each part of a prompt.
 //!
 //! Decoding is a table look-up per token plus UTF-8 assembly: one token may hold a fragment of a
 //! character, so [`StreamDecoder`] holds back what is incomplete.

@@ -37,7 +37,7 @@ impl Tokenizer {
     ///
     /// [`Error::TextTooLong`] above [`TEXT_BYTES_MAX`].
     pub fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
-        check_length(text)?;
+        check_length(text.len())?;
         let mut ids = Vec::with_capacity(likely_tokens(text));
         self.encode_plain(text, &mut ids)?;
         Ok(ids)
@@ -51,16 +51,7 @@ impl Tokenizer {
     ///
     /// [`Error::TextTooLong`] above [`TEXT_BYTES_MAX`].
     pub fn encode_rendered(&self, text: &str) -> Result<Vec<TokenId>, Error> {
-        check_length(text)?;
-        let mut ids = Vec::with_capacity(likely_tokens(text));
-        let mut rest = text;
-        while let Some((before, id, after)) = self.markers.split_once(rest) {
-            self.encode_plain(before, &mut ids)?;
-            ids.push(id);
-            rest = after;
-        }
-        self.encode_plain(rest, &mut ids)?;
-        Ok(ids)
+        self.encode_segments([(text, true)])
     }
 
     /// Encodes a prompt made of trusted and other text, in order: markers become control tokens in trusted text only.
@@ -76,9 +67,7 @@ impl Tokenizer {
         let (mut ids, mut plain, mut bytes) = (Vec::new(), String::new(), 0_usize);
         for (text, is_trusted) in segments {
             bytes = bytes.saturating_add(text.len());
-            if bytes > TEXT_BYTES_MAX {
-                return Err(Error::TextTooLong { found: bytes });
-            }
+            check_length(bytes)?;
             let mut rest = text;
             while let Some((before, id, after)) = self.markers.split_once(rest).filter(|_| is_trusted) {
                 plain.push_str(before);
@@ -146,8 +135,8 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-fn check_length(text: &str) -> Result<(), Error> {
-    match text.len() {
+fn check_length(bytes: usize) -> Result<(), Error> {
+    match bytes {
         found if found > TEXT_BYTES_MAX => Err(Error::TextTooLong { found }),
         _ => Ok(()),
     }

@@ -182,3 +182,19 @@ proptest! {
         prop_assert_eq!(tokenizer.encode_rendered(&texts.join(marker)).unwrap(), parts.join(id.as_slice()));
     }
 }
+
+#[test]
+fn segments_are_read_as_one_text_and_trusted_apart() {
+    let tokenizer = small_tokenizer();
+    let user = markers::USER;
+    let rendered = format!("{user}Hello world{user}again");
+    let whole = tokenizer.encode_rendered(&rendered).unwrap();
+    let cut = [(user, true), ("Hel", false), ("lo wor", true), ("ld", false), (user, true), ("again", false)];
+    assert_eq!(tokenizer.encode_segments(cut).unwrap(), whole);
+    assert_eq!(
+        tokenizer.encode_segments([(rendered.as_str(), false)]).unwrap(),
+        tokenizer.encode_text(&rendered).unwrap()
+    );
+    let long = "a".repeat(ds4_tokenizer::TEXT_BYTES_MAX / 2 + 1);
+    assert!(tokenizer.encode_segments([(long.as_str(), false), (long.as_str(), true)]).is_err());
+}

@@ -10,7 +10,7 @@ mod tokenize;
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use inspect::InspectArgs;
 pub use quantize::QuantizeArgs;
-pub use run::{OnOff, RunArgs, SamplingArgs};
+pub use run::{ComputeArgs, OnOff, RunArgs, SamplingArgs};
 pub use serve::ServeArgs;
 pub use tokenize::TokenizeArgs;
 

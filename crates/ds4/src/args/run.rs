@@ -110,10 +110,10 @@ pub enum OnOff {
 /// How the model is evaluated.
 #[derive(Args)]
 pub struct ComputeArgs {
-    /// Most tokens of prompt and completion together
+    /// Most tokens of a sequence, prompt and completion together
     #[arg(short, long, value_name = "N", default_value_t = 32768, value_parser = tokens(CONTEXT_MAX))]
     pub ctx: usize,
-    /// Tokens of the prompt that are evaluated at once
+    /// Most tokens that are evaluated at once
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(CHUNK_MAX as u64))]
     pub chunk: usize,
     /// Exact arithmetic: no rounding of activations to integers. Several times slower

@@ -1,8 +1,7 @@
 //! `ds4 serve`
 
-use super::{CONTEXT_MAX, ModelArgs, tokens};
+use super::{CONTEXT_MAX, ComputeArgs, ModelArgs, tokens};
 use clap::Args;
-use ds4_engine::CHUNK_MAX;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -45,18 +44,14 @@ pub struct ServeArgs {
     #[arg(long)]
     pub strict_thinking_sampling: bool,
     #[command(flatten, next_help_heading = "Computation")]
-    pub batch: BatchArgs,
+    pub compute: ComputeArgs,
+    #[command(flatten, next_help_heading = "Sharing")]
+    pub share: ShareArgs,
 }
 
 /// How requests share the engine.
 #[derive(Args)]
-pub struct BatchArgs {
-    /// Most tokens of a conversation
-    #[arg(short, long, value_name = "N", default_value_t = 32768, value_parser = tokens(CONTEXT_MAX))]
-    pub ctx: usize,
-    /// Most rows of a step
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(CHUNK_MAX as u64))]
-    pub chunk: usize,
+pub struct ShareArgs {
     /// MiB for the KV state of running conversations and of earlier ones to continue from
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub kv_memory: u64,
@@ -66,7 +61,4 @@ pub struct BatchArgs {
     /// Longest pause between tokens of running answers that reading a new prompt should cause, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500)]
     pub max_pause: u64,
-    /// Compute with f32 activations instead of integer ones: slower, and the reference for everything else
-    #[arg(long)]
-    pub exact: bool,
 }

@@ -1,15 +1,13 @@
 //! One sequence on a loaded model.
 
-use crate::args::{OnOff, RunArgs};
+use crate::args::RunArgs;
 use crate::interrupt::{self, Interrupt};
-use crate::memory::{self, Demand};
 use crate::model::Model;
 use crate::output;
 use crate::progress::Progress;
 use anyhow::Result;
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
-use ds4_engine::kv::{KvLayout, RowFormat};
-use ds4_engine::{Engine, EngineOptions, Error, Logits, Rows, Sequence, TokenId};
+use ds4_engine::cpu::CpuBackend;
+use ds4_engine::{Engine, Error, Logits, Rows, Sequence, TokenId};
 use serde::Serialize;
 use std::fmt;
 use std::process::ExitCode;
@@ -39,19 +37,8 @@ pub struct Timings {
 impl Session {
     /// Loads `model` for the work that `args` describe, if the context fits into memory. `started` is when loading began.
     pub fn new(args: &RunArgs, model: Model, started: Instant) -> Result<Self> {
-        let compute = &args.compute;
-        let rows = match compute.kv_rounding {
-            OnOff::On => RowFormat::Native,
-            OnOff::Off => RowFormat::Unrounded,
-        };
-        let precision = if compute.exact { Precision::Exact } else { Precision::Fast };
-        if let Some(free) = memory::available() {
-            let layout = KvLayout::new(&model.config, rows);
-            Demand::new(&model.config, &layout, compute.ctx, compute.chunk).check(&layout, free)?;
-        }
         let interrupt = Interrupt::install()?;
-        let cpu = CpuOptions { precision, threads: args.model.threads, rows };
-        let engine = model.into_engine(cpu, EngineOptions { context: compute.ctx, chunk: compute.chunk })?;
+        let engine = model.into_engine_for(&args.compute, args.model.threads)?;
         let sequence = engine.sequence()?;
         let timings = Timings { load_s: started.elapsed().as_secs_f64(), ..Timings::default() };
         Ok(Self { engine, sequence, interrupt, timings })

@@ -19,7 +19,7 @@ pub enum Refused {
 }
 
 struct Shared {
-    /// Jobs sent and not yet started, or started by nobody.
+    /// Jobs sent and not yet started.
     queued: AtomicUsize,
     limit: usize,
     stopping: AtomicBool,

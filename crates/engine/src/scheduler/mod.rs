@@ -94,8 +94,6 @@ pub struct Stats {
     pub steps: u64,
     /// Seconds in steps.
     pub step_seconds: f64,
-    /// Rows of the last step.
-    pub last_rows: usize,
     /// Answers that nobody waited for any more.
     pub cancelled: u64,
 }
@@ -149,8 +147,8 @@ pub struct Scheduler<B: Backend> {
     stats: Stats,
     /// Seconds that a row of prompt costs, a running mean; 0 until measured.
     row_seconds: f64,
-    /// Sequences given to the prefix cache so far.
-    stored: u64,
+    /// The prefix cache may have more than what running sequences leave it.
+    is_unsettled: bool,
 }
 
 impl<B: Backend> Scheduler<B> {
@@ -164,7 +162,7 @@ impl<B: Backend> Scheduler<B> {
             active: Vec::new(),
             stats: Stats::default(),
             row_seconds: 0.0,
-            stored: 0,
+            is_unsettled: false,
         }
     }
 
@@ -190,6 +188,7 @@ impl<B: Backend> Scheduler<B> {
     pub fn step(&mut self) -> bool {
         self.drop_unwanted();
         self.admit();
+        self.settle();
         if self.active.is_empty() {
             return false;
         }
@@ -199,7 +198,6 @@ impl<B: Backend> Scheduler<B> {
         let seconds = begin.elapsed().as_secs_f64();
         self.stats.steps += 1;
         self.stats.step_seconds += seconds;
-        self.stats.last_rows = slices.iter().sum();
         match result {
             Ok(logits) => {
                 self.measure(&slices, seconds);
@@ -207,6 +205,7 @@ impl<B: Backend> Scheduler<B> {
             }
             Err(error) => self.fail(&slices, &error.to_string()),
         }
+        self.settle();
         true
     }
 
@@ -243,7 +242,6 @@ impl<B: Backend> Scheduler<B> {
 
     /// Starts waiting jobs, in order, while there is room.
     fn admit(&mut self) {
-        let mut changed = false;
         while let Some(job) = self.queue.front() {
             let answers = job.followers.len().max(1);
             let tokens = job.tokens.len().saturating_add(job.answer_tokens).min(self.engine.context());
@@ -256,20 +254,17 @@ impl<B: Backend> Scheduler<B> {
                 break;
             }
             let Some(job) = self.queue.pop_front() else { break };
-            changed |= self.start(job, bytes);
-        }
-        if changed {
-            self.shrink_cache();
+            self.start(job, bytes);
         }
     }
 
-    fn start(&mut self, mut job: Job, reserved: u64) -> bool {
+    fn start(&mut self, mut job: Job, reserved: u64) {
         let sequence = match self.prepare(&job) {
             Ok(sequence) => sequence,
             Err(error) => {
                 let why = End::Failed(error.to_string());
                 job.followers.iter_mut().for_each(|follower| follower.ended(why.clone()));
-                return false;
+                return;
             }
         };
         self.stats.cached_tokens += sequence.len() as u64;
@@ -282,7 +277,7 @@ impl<B: Backend> Scheduler<B> {
             next: None,
             reserved,
         });
-        true
+        self.is_unsettled = true;
     }
 
     fn prepare(&mut self, job: &Job) -> Result<Sequence<B>> {
@@ -343,7 +338,6 @@ impl<B: Backend> Scheduler<B> {
     fn deliver(&mut self, slices: &[usize], mut logits: Vec<f32>) {
         let vocab = self.engine.config().vocab;
         let mut rows = logits.chunks_exact_mut(vocab);
-        let stored = self.stored;
         for (mut active, slice) in std::mem::take(&mut self.active).into_iter().zip(slices) {
             let is_reading = active.next.is_none();
             let counter = if is_reading { &mut self.stats.prefill_tokens } else { &mut self.stats.decode_tokens };
@@ -365,9 +359,6 @@ impl<B: Backend> Scheduler<B> {
                 self.follow(active, follower, row);
             }
         }
-        if self.stored != stored {
-            self.shrink_cache();
-        }
     }
 
     /// Lets `follower` choose what follows the sequence.
@@ -387,12 +378,15 @@ impl<B: Backend> Scheduler<B> {
     }
 
     fn store(&mut self, sequence: Sequence<B>) {
-        self.stored += 1;
+        self.is_unsettled = true;
         self.cache.store(sequence);
     }
 
     /// Makes the prefix cache fit what running sequences leave of the budget.
-    fn shrink_cache(&mut self) {
+    fn settle(&mut self) {
+        if !std::mem::take(&mut self.is_unsettled) {
+            return;
+        }
         let rest = self.options.kv_bytes.saturating_sub(self.reserved());
         self.cache.shrink(self.engine.backend(), rest);
     }

@@ -1,20 +1,30 @@
 //! `/v1/completions`: one turn of chat without thinking, or a prompt that is rendered already.
 
-use super::chat::{Common, body, common, refuse_members};
-use super::fields::Fields;
+use super::fields::{Fields, body};
+use super::params::{Common, common};
 use super::write::{Form, Writer, complete};
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::turn::{Input, Turn};
 use crate::wire::{Encoder, Outcome, ServerFacts, Stamp};
 use ds4_chat::{Message, Role};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What the C program puts before the prompt (`spec/chat-format.md` §4.2).
 const SYSTEM: &str = "You are a helpful assistant";
 
 /// A text completion.
 pub struct Completion(Common);
+
+/// Members that only make sense elsewhere and would change the answer if they were ignored.
+fn refuse_members(fields: &Fields<'_>, members: &[&str]) -> Result<(), ApiError> {
+    for member in members {
+        if fields.get(member).is_some_and(|value| *value != json!(false) && *value != json!("")) {
+            return Err(ApiError::param(*member, format!("{member} is not supported; leave it out")));
+        }
+    }
+    Ok(())
+}
 
 fn input(fields: &Fields<'_>) -> Result<Input, ApiError> {
     let value = fields.get("prompt").ok_or_else(|| ApiError::param("prompt", "missing prompt"))?;

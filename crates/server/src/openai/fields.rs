@@ -3,6 +3,11 @@
 use crate::error::ApiError;
 use serde_json::{Map, Value};
 
+/// A body as a JSON value.
+pub fn body(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("the body is not JSON: {error}")))
+}
+
 /// An object and where it stands in the request.
 #[derive(Clone)]
 pub struct Fields<'v> {

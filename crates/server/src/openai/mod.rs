@@ -5,6 +5,7 @@ mod completion;
 mod fields;
 mod messages;
 pub mod models;
+mod params;
 pub mod text;
 mod write;
 

@@ -1,7 +1,6 @@
 //! `/tokenize` and `/detokenize`
 
-use super::chat::body;
-use super::fields::Fields;
+use super::fields::{Fields, body};
 use crate::error::ApiError;
 use ds4_tokenizer::{TokenId, Tokenizer};
 use serde_json::{Value, json};

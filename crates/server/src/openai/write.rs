@@ -1,6 +1,6 @@
 //! Answers of both forms, whole and as a stream.
 
-use super::chat::Common;
+use super::params::Common;
 use crate::error::ApiError;
 use crate::turn::{Delta, Event, Finish, LogprobEntry, Piece, TokenLogprob};
 use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage};
