@@ -11,13 +11,14 @@
 //! | `memory.rs` | what is remembered of answers, so that conversations continue from their KV state |
 //! | `turn.rs`, `wire.rs`, `api.rs` | what APIs and engine say to each other, and what APIs have in common |
 //! | `openai/` | chat completions, completions, models, tokenisation |
-//! | `effort.rs`, `error.rs`, `limits.rs` | thinking modes, refusals, bounds |
+//! | `fields.rs`, `effort.rs`, `error.rs`, `limits.rs` | members of a body, thinking modes, refusals, bounds |
 //! | `metrics.rs`, `page.rs` | Prometheus, the chat page |
 
 mod answer;
 pub mod api;
 pub mod effort;
 pub mod error;
+mod fields;
 pub mod http;
 pub mod limits;
 mod memory;

@@ -1,11 +1,11 @@
 //! `/v1/chat/completions`
 
-use super::fields::{Fields, body};
 use super::messages;
 use super::params::{Common, common};
 use super::write::{Form, Writer};
 use crate::api::Api;
 use crate::error::ApiError;
+use crate::fields::{Fields, body};
 use crate::turn::{Input, Turn};
 use crate::wire::{Encoder, Outcome, ServerFacts, Stamp};
 use serde_json::Value;

@@ -1,10 +1,10 @@
 //! `/v1/completions`: one turn of chat without thinking, or a prompt that is rendered already.
 
-use super::fields::{Fields, body};
 use super::params::{Common, common};
 use super::write::{Form, Writer, complete};
 use crate::api::Api;
 use crate::error::ApiError;
+use crate::fields::{Fields, body};
 use crate::turn::{Input, Turn};
 use crate::wire::{Encoder, Outcome, ServerFacts, Stamp};
 use ds4_chat::{Message, Role};

@@ -1,7 +1,7 @@
 //! Conversations and tools.
 
-use super::fields::Fields;
 use crate::error::ApiError;
+use crate::fields::Fields;
 use crate::limits::{MESSAGES_MAX, TOOL_NAME_BYTES_MAX, TOOLS_MAX};
 use crate::turn::{Tool, ToolChoice};
 use ds4_chat::{Message, Role, ToolCall};

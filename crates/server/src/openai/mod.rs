@@ -2,7 +2,6 @@
 
 mod chat;
 mod completion;
-mod fields;
 mod messages;
 pub mod models;
 mod params;

@@ -1,9 +1,9 @@
 //! What chat and text completions have in common: sampling, limits, thinking.
 
-use super::fields::Fields;
 use super::write::Form;
 use crate::effort::{self, Wish};
 use crate::error::ApiError;
+use crate::fields::Fields;
 use crate::limits::{CHOICES_MAX, MODEL_NAME_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX};
 use crate::turn::{Format, Input, Turn};
 use crate::wire::ServerFacts;

@@ -1,7 +1,7 @@
 //! `/tokenize` and `/detokenize`
 
-use super::fields::{Fields, body};
 use crate::error::ApiError;
+use crate::fields::{Fields, body};
 use ds4_tokenizer::{TokenId, Tokenizer};
 use serde_json::{Value, json};
 
