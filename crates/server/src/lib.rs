@@ -11,7 +11,8 @@
 //! | `memory.rs` | what is remembered of answers, so that conversations continue from their KV state |
 //! | `turn.rs`, `wire.rs`, `api.rs` | what APIs and engine say to each other, and what APIs have in common |
 //! | `openai/` | chat completions, completions, models, tokenisation |
-//! | `fields.rs`, `effort.rs`, `error.rs`, `limits.rs` | members of a body, thinking modes, refusals, bounds |
+//! | `fields.rs`, `params.rs`, `messages.rs`, `effort.rs` | what the bodies of all APIs have in common |
+//! | `error.rs`, `limits.rs` | refusals, bounds |
 //! | `metrics.rs`, `page.rs` | Prometheus, the chat page |
 
 mod answer;
@@ -22,9 +23,11 @@ mod fields;
 pub mod http;
 pub mod limits;
 mod memory;
+mod messages;
 mod metrics;
 pub mod openai;
 mod page;
+mod params;
 mod serve;
 pub mod service;
 pub mod turn;

@@ -2,10 +2,11 @@
 
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::limits::{MESSAGES_MAX, TOOL_NAME_BYTES_MAX, TOOLS_MAX};
+use crate::limits::MESSAGES_MAX;
+use crate::messages::{Tools, text};
 use crate::turn::{Tool, ToolChoice};
 use ds4_chat::{Message, Role, ToolCall};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 /// The conversation of a request.
 pub fn messages(values: &[Value]) -> Result<Vec<Message>, ApiError> {
@@ -32,7 +33,7 @@ fn message(value: &Value, index: usize, is_last: bool) -> Result<Message, ApiErr
             return Err(ApiError::param(path.clone(), format!("{path} is {other:?}, expected {expected}")));
         }
     };
-    let mut message = Message::new(role, content(&fields)?);
+    let mut message = Message::new(role, text(&fields, "content")?);
     match role {
         Role::Assistant => {
             let reasoning = fields.text("reasoning_content")?;
@@ -45,33 +46,6 @@ fn message(value: &Value, index: usize, is_last: bool) -> Result<Message, ApiErr
         _ => {}
     }
     Ok(message)
-}
-
-/// A string, nothing, or parts of which each must be text.
-fn content(fields: &Fields<'_>) -> Result<String, ApiError> {
-    let parts = match fields.get("content") {
-        None => return Ok(String::new()),
-        Some(Value::String(text)) => return Ok(text.clone()),
-        Some(Value::Array(parts)) => parts,
-        Some(_) => return Err(fields.wrong("content", "a string or an array of parts")),
-    };
-    let mut text = String::new();
-    for (index, part) in parts.iter().enumerate() {
-        let path = format!("{}[{index}]", fields.path("content"));
-        if let Value::String(part) = part {
-            text.push_str(part);
-            continue;
-        }
-        let part = Fields::new(part, path.clone())?;
-        match part.text("type")?.unwrap_or("text") {
-            "text" | "input_text" | "output_text" => text.push_str(part.text("text")?.unwrap_or("")),
-            other => {
-                let message = format!("{path} has type {other:?}; this server reads text only");
-                return Err(ApiError::param(path, message));
-            }
-        }
-    }
-    Ok(text)
 }
 
 fn calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, ApiError> {
@@ -93,11 +67,7 @@ fn calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, ApiError> {
 /// The functions of a request.
 pub fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, ApiError> {
     let values = fields.array("tools")?.map_or(&[][..], Vec::as_slice);
-    if values.len() > TOOLS_MAX {
-        let message = format!("tools has {} entries, expected at most {TOOLS_MAX}", values.len());
-        return Err(ApiError::param("tools", message));
-    }
-    let mut tools: Vec<Tool> = Vec::with_capacity(values.len());
+    let mut tools = Tools::default();
     for (index, value) in values.iter().enumerate() {
         let outer = Fields::new(value, format!("tools[{index}]"))?;
         let kind = outer.text("type")?.unwrap_or("function");
@@ -109,24 +79,9 @@ pub fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, ApiError> {
             Some(function) => Fields::new(function, outer.path("function"))?,
             None => outer,
         };
-        let name = function.text("name")?.filter(|name| !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX);
-        let name = name.ok_or_else(|| function.wrong("name", "1 to 256 bytes of text"))?;
-        if tools.iter().any(|tool| tool.name == name) {
-            let path = function.path("name");
-            return Err(ApiError::param(path.clone(), format!("{path} {name:?} is there twice")));
-        }
-        let mut schema = Map::new();
-        schema.insert("name".to_owned(), json!(name));
-        // What the model was trained to see of a function; other members would only be noise.
-        for key in ["description", "parameters"] {
-            if let Some(value) = function.get(key) {
-                schema.insert(key.to_owned(), value.clone());
-            }
-        }
-        let parameters = function.get("parameters").cloned().unwrap_or_else(|| json!({"type": "object"}));
-        tools.push(Tool { name: name.to_owned(), schema: Value::Object(schema), parameters });
+        tools.add(&function, "parameters")?;
     }
-    Ok(tools)
+    Ok(tools.all)
 }
 
 /// Whether tools are called. Calls cannot be forced yet, so asking for it is refused, not ignored.

@@ -1,11 +1,9 @@
 //! `/v1/models`
 
 use crate::effort::{ALIAS_CHAT, ALIAS_REASONER};
+use crate::params::MODEL;
 use crate::wire::ServerFacts;
 use serde_json::{Value, json};
-
-/// The model's own id.
-pub const ID: &str = "deepseek-v4-flash";
 
 /// When the family was published, in seconds since 1970, as the C program has it.
 const CREATED: u64 = 1_767_225_600;
@@ -30,6 +28,6 @@ pub fn one(facts: &ServerFacts, id: &str) -> Value {
 
 /// The model and its aliases.
 pub fn list(facts: &ServerFacts) -> Value {
-    let data: Vec<Value> = [ID, ALIAS_CHAT, ALIAS_REASONER].map(|id| one(facts, id)).into();
+    let data: Vec<Value> = [MODEL, ALIAS_CHAT, ALIAS_REASONER].map(|id| one(facts, id)).into();
     json!({"object": "list", "data": data})
 }
