@@ -44,7 +44,8 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         default_max_tokens: args.tokens,
         strict_thinking_sampling: args.strict_thinking_sampling,
     };
-    let service = Arc::new(Service::new(handle.clone(), tokenizer, facts));
+    let service = Service::new(handle.clone(), tokenizer, facts)?;
+    let service = Arc::new(service);
     let address = SocketAddr::new(args.host, args.port);
     if keys.is_empty() && !args.host.is_loopback() {
         output::notice("no API key is set: everyone who can reach this address can use the server (--api-key-file)");

@@ -6,6 +6,7 @@ use crate::wire::random_id;
 use ds4_chat::{AnswerStream, BlockStatus, Message, Place, Role, StopStrings, ToolCall};
 use ds4_engine::sampler::{Sampler, argmax, token_logprob, top_logprobs};
 use ds4_engine::scheduler::{End, Follower};
+use ds4_grammar::Constraint;
 use ds4_tokenizer::{StreamDecoder, TokenId, Tokenizer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub logprobs: Option<usize>,
     /// How ids of calls begin.
     pub call_id_prefix: &'static str,
+    /// What may be sampled; `None`: everything.
+    pub constraint: Option<Constraint>,
 }
 
 /// An answer that is under way.
@@ -183,6 +186,32 @@ impl Answering {
         })
     }
 
+    /// The next token. Masks the logits.
+    fn choose(&mut self, logits: &mut [f32], place: Place) -> Result<u32, ds4_grammar::Error> {
+        // What the model said before the mask is what log-probabilities tell.
+        let said = self.plan.logprobs.zip(self.plan.constraint.as_ref()).map(|_| logits.to_vec());
+        if let Some(constraint) = &mut self.plan.constraint {
+            constraint.mask(logits)?;
+        }
+        // Tags and numbers of a call are not a matter of taste (`spec/chat-format.md` §7.4).
+        let token = if place == Place::Syntax { argmax(logits) } else { self.sampler.sample(logits) };
+        if let Some(constraint) = &mut self.plan.constraint {
+            constraint.accept(token)?;
+        }
+        if let Some(alternatives) = self.plan.logprobs
+            && token != self.tokenizer.specials().eos.0
+        {
+            let logprob = self.logprob(said.as_deref().unwrap_or(logits), token, alternatives);
+            self.logprobs.push(logprob);
+        }
+        Ok(token)
+    }
+
+    /// Whether nothing but the end may follow.
+    fn must_stop(&mut self) -> bool {
+        self.plan.constraint.as_mut().is_some_and(Constraint::must_stop)
+    }
+
     fn logprob(&self, logits: &[f32], token: u32, alternatives: usize) -> TokenLogprob {
         let entry = |id, logprob| LogprobEntry { id, bytes: self.tokenizer.token_bytes(TokenId(id)).to_vec(), logprob };
         let top = top_logprobs(logits, alternatives);
@@ -210,15 +239,17 @@ impl Follower for Answering {
             return None;
         }
         let place = self.stream.place();
-        // Tags and numbers of a call are not a matter of taste (`spec/chat-format.md` §7.4).
-        let token = if place == Place::Syntax { argmax(logits) } else { self.sampler.sample(logits) };
+        let token = match self.choose(logits, place) {
+            Ok(token) => token,
+            Err(error) => {
+                self.is_over = true;
+                self.send(Event::Failed(error.to_string()));
+                return None;
+            }
+        };
         if token == self.tokenizer.specials().eos.0 {
             self.finish(Finish::Stop);
             return None;
-        }
-        if let Some(alternatives) = self.plan.logprobs {
-            let logprob = self.logprob(logits, token, alternatives);
-            self.logprobs.push(logprob);
         }
         self.sampler.accept(token);
         self.tokens.push(token);
@@ -227,7 +258,7 @@ impl Follower for Answering {
         let stopped = self.read(&text);
         let finish = match stopped {
             Some(stop) => stop,
-            None if self.stream.is_done() => Finish::Stop,
+            None if self.stream.is_done() || self.must_stop() => Finish::Stop,
             None if self.tokens.len() >= self.plan.max_tokens => Finish::Length,
             None => return Some(token),
         };

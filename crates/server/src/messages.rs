@@ -61,7 +61,8 @@ impl Tools {
             }
         }
         let parameters = fields.get(parameters).cloned().unwrap_or_else(|| json!({"type": "object"}));
-        self.all.push(Tool { name: name.to_owned(), schema: Value::Object(schema), parameters });
+        let strict = fields.flag("strict")?.unwrap_or(false);
+        self.all.push(Tool { name: name.to_owned(), schema: Value::Object(schema), parameters, strict });
         Ok(())
     }
 }

@@ -3,12 +3,14 @@
 use crate::answer::{Answering, Plan};
 use crate::error::ApiError;
 use crate::memory::{History, Memory};
-use crate::turn::{Event, Input, ToolChoice, Turn};
+use crate::turn::{Event, Format, Input, ToolChoice, Turn};
 use crate::wire::ServerFacts;
 use ds4_chat::{Message, Options, Role, Style, ThinkingMode};
 use ds4_engine::sampler::Sampler;
 use ds4_engine::scheduler::{Follower, Handle, Job, Refused, Stats};
+use ds4_grammar::{Constraint, Grammars, Spec};
 use ds4_tokenizer::{TokenId, Tokenizer};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -17,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 pub struct Service {
     engine: Handle,
     tokenizer: Arc<Tokenizer>,
+    grammars: Grammars,
     memory: Arc<Memory>,
     facts: ServerFacts,
 }
@@ -31,8 +34,12 @@ struct Prompt {
 
 impl Service {
     /// Answers with the model behind `engine`, whose vocabulary is that of `tokenizer`.
-    pub fn new(engine: Handle, tokenizer: Arc<Tokenizer>, facts: ServerFacts) -> Self {
-        Self { engine, tokenizer, memory: Arc::default(), facts }
+    ///
+    /// # Errors
+    /// The vocabulary cannot be used for constrained decoding.
+    pub fn new(engine: Handle, tokenizer: Arc<Tokenizer>, facts: ServerFacts) -> Result<Self, ds4_grammar::Error> {
+        let grammars = Grammars::new(&tokenizer)?;
+        Ok(Self { engine, tokenizer, grammars, memory: Arc::default(), facts })
     }
 
     /// What APIs need to know.
@@ -62,8 +69,9 @@ impl Service {
     ///
     /// # Errors
     /// The prompt is empty, has tokens outside the vocabulary or does not fit the context; sampling parameters make no sense; the queue is full; the engine
-    /// has stopped.
+    /// has stopped; a schema cannot be enforced, a call is demanded of no tool.
     pub fn start(&self, turn: &Turn, param: &'static str) -> Result<Events, ApiError> {
+        let constraint = self.constraint(turn)?;
         let Prompt { tokens, checkpoints, history } = self.prompt(turn)?;
         let context = self.facts.context;
         if tokens.is_empty() {
@@ -95,6 +103,7 @@ impl Service {
                 max_tokens,
                 logprobs: turn.logprobs,
                 call_id_prefix: turn.call_id_prefix,
+                constraint: constraint.clone(),
             };
             let (tokenizer, memory) = (Arc::clone(&self.tokenizer), Arc::clone(&self.memory));
             let (sender, pending) = (sender.clone(), Arc::clone(&pending));
@@ -106,6 +115,33 @@ impl Service {
             Refused::Stopped => ApiError::Unavailable(refused.to_string()),
         })?;
         Ok(Events { receiver, pending })
+    }
+
+    /// What the answer must look like, if not everything is allowed.
+    fn constraint(&self, turn: &Turn) -> Result<Option<Constraint>, ApiError> {
+        let demands_call = demands_call(turn);
+        let is_bound = demands_call || turn.format != Format::Text;
+        if !has_tools(turn) && !is_bound {
+            return Ok(None);
+        }
+        if is_bound && continues(turn) {
+            let message = "a message that is to be continued cannot be bound to a format or a call";
+            return Err(ApiError::invalid(message));
+        }
+        let tool = |tool: &crate::turn::Tool| ds4_grammar::Tool {
+            name: tool.name.clone(),
+            parameters: tool.parameters.clone(),
+            strict: tool.strict,
+        };
+        let tools: Vec<ds4_grammar::Tool> = turn.tools.iter().map(tool).collect();
+        let spec = Spec {
+            thinking: begins_with_reasoning(turn),
+            tools: &tools,
+            choice: turn.tool_choice.clone(),
+            parallel: turn.parallel_tool_calls,
+            format: turn.format.clone(),
+        };
+        self.grammars.compile(&spec).map(Some).map_err(|error| ApiError::invalid(error.to_string()))
     }
 
     fn prompt(&self, turn: &Turn) -> Result<Prompt, ApiError> {
@@ -150,20 +186,36 @@ fn has_tools(turn: &Turn) -> bool {
     !turn.tools.is_empty() && turn.tool_choice != ToolChoice::None
 }
 
+fn demands_call(turn: &Turn) -> bool {
+    matches!(turn.tool_choice, ToolChoice::Required | ToolChoice::Named(_))
+}
+
+/// Whether the answer is the rest of a message.
+fn continues(turn: &Turn) -> bool {
+    matches!(&turn.input, Input::Conversation(messages) if messages.last().is_some_and(|last| last.prefix))
+}
+
 /// Whether the answer's first token is one of reasoning. A message that is to be continued has its reasoning behind it.
 fn begins_with_reasoning(turn: &Turn) -> bool {
-    let continues =
-        matches!(&turn.input, Input::Conversation(messages) if messages.last().is_some_and(|last| last.prefix));
-    turn.thinking != ThinkingMode::None && !continues
+    turn.thinking != ThinkingMode::None && !continues(turn)
 }
 
 fn render(mut messages: Vec<Message>, turn: &Turn, facts: &ServerFacts) -> Result<ds4_chat::Prompt, ApiError> {
-    if has_tools(turn) {
+    let format = match &turn.format {
+        _ if demands_call(turn) => None,
+        Format::Text => None,
+        Format::JsonObject => Some(json!({"type": "object"})),
+        Format::JsonSchema(schema) => Some(schema.clone()),
+    };
+    if has_tools(turn) || format.is_some() {
         if messages.first().is_none_or(|first| first.role != Role::System) {
             messages.insert(0, Message::new(Role::System, ""));
         }
         if let Some(first) = messages.first_mut() {
-            first.tools = turn.tools.iter().map(|tool| tool.schema.clone()).collect();
+            if has_tools(turn) {
+                first.tools = turn.tools.iter().map(|tool| tool.schema.clone()).collect();
+            }
+            first.response_format = format;
         }
     }
     if messages.last().is_none_or(|last| last.role == Role::System || last.role == Role::Assistant && !last.prefix) {

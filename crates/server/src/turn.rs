@@ -2,6 +2,7 @@
 
 use ds4_chat::{Message, ThinkingMode};
 use ds4_engine::sampler::SamplingParams;
+pub use ds4_grammar::{Format, ToolChoice};
 use serde_json::Value;
 
 /// One request for an answer, or for several answers to one prompt.
@@ -13,11 +14,11 @@ pub struct Turn {
     pub thinking: ThinkingMode,
     /// Tools that may be called. `tool_choice` none leaves them out of the prompt.
     pub tools: Vec<Tool>,
-    /// Whether a tool may, must or must not be called. That it must is not enforced: APIs refuse it until a grammar does it.
+    /// Whether a tool may, must or must not be called.
     pub tool_choice: ToolChoice,
-    /// Whether one answer may hold several calls. Not enforced: that takes a grammar.
+    /// Whether one answer may hold several calls.
     pub parallel_tool_calls: bool,
-    /// What the content must look like. Not enforced: APIs refuse all but text until a grammar does it.
+    /// What the content must look like.
     pub format: Format,
     /// How tokens are chosen. With several answers, each has a seed of its own made from this one.
     pub sampling: SamplingParams,
@@ -53,32 +54,8 @@ pub struct Tool {
     pub schema: Value,
     /// JSON schema of the arguments; `{"type":"object"}` where the client gave none.
     pub parameters: Value,
-}
-
-/// Whether tools are called.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum ToolChoice {
-    /// The model decides.
-    #[default]
-    Auto,
-    /// No calls.
-    None,
-    /// At least one call.
-    Required,
-    /// Calls of this tool, at least one.
-    Named(String),
-}
-
-/// What the content must look like.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub enum Format {
-    /// Any text.
-    #[default]
-    Text,
-    /// One JSON object.
-    JsonObject,
-    /// JSON that follows a schema.
-    JsonSchema(Value),
+    /// Refuse the request if the arguments' schema cannot be enforced to the letter.
+    pub strict: bool,
 }
 
 /// Something that happened to a turn, in order. After [`Event::Finished`] of every choice, or [`Event::Failed`], nothing follows.

@@ -36,7 +36,7 @@ fn start(keys: &[&str]) -> SocketAddr {
         default_max_tokens: None,
         strict_thinking_sampling: false,
     };
-    let service = Arc::new(Service::new(handle, tokenizer, facts));
+    let service = Arc::new(Service::new(handle, tokenizer, facts).unwrap());
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
     let options = ServeOptions { address: SocketAddr::from(([127, 0, 0, 1], 0)), access: Access { keys, cors: false } };
     let (sender, receiver) = channel();
@@ -169,8 +169,9 @@ fn requests_that_make_no_sense_are_refused_by_name() {
         (json!({"messages": [user("x")], "max_tokens": -1}), "max_tokens"),
         (json!({"messages": [user("x")], "stop": 5}), "stop"),
         (json!({"messages": [user("x")], "tools": [{"type": "web"}]}), "tools[0].type"),
-        (json!({"messages": [user("x")], "tool_choice": "required"}), "tool_choice"),
-        (json!({"messages": [user("x")], "response_format": {"type": "json_object"}}), "response_format"),
+        (json!({"messages": [user("x")], "tool_choice": "always"}), "tool_choice"),
+        (json!({"messages": [user("x")], "response_format": {"type": "xml"}}), "response_format.type"),
+        (json!({"messages": [user("x")], "response_format": {"type": "json_schema"}}), "response_format.json_schema"),
         (many, "messages"),
     ] {
         let (status, text) = ask(address, "POST", "/v1/chat/completions", "", &body.to_string());
@@ -280,4 +281,68 @@ fn clients_that_hang_up_leave_an_idle_engine() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(gauge("ds4_prefill_tokens_total"), read);
     assert!(gauge("ds4_cancelled_total") > 0.0);
+}
+
+#[test]
+fn formats_and_demanded_calls_are_kept() {
+    let address = start(&[]);
+    let schema = json!({"type": "object", "additionalProperties": false, "required": ["sum", "unit", "steps"],
+        "properties": {"sum": {"type": "integer", "minimum": 0, "maximum": 99}, "unit": {"enum": ["apples", "pears"]},
+            "steps": {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 3}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "sum", "schema": schema, "strict": true}});
+    for thinking in [false, true] {
+        for seed in 0..3 {
+            let mut body = json!({"messages": [user("What is 12 + 30?")], "response_format": format, "seed": seed,
+                "thinking": thinking, "logprobs": true, "max_tokens": 900});
+            let whole = chat(address, &body);
+            let choice = &whole["choices"][0];
+            if choice["finish_reason"] == "length" {
+                assert!(thinking, "{whole}");
+                continue;
+            }
+            assert_eq!(choice["finish_reason"], "stop");
+            let value: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
+            assert!(value["sum"].as_u64().unwrap() < 100 && value["unit"].is_string(), "{value}");
+            assert!((2..4).contains(&value["steps"].as_array().unwrap().len()), "{value}");
+            assert_eq!(value.as_object().unwrap().len(), 3);
+            body["response_format"] = json!({"type": "json_object"});
+            let object = chat(address, &body);
+            let choice = &object["choices"][0];
+            if choice["finish_reason"] == "stop" {
+                let text = choice["message"]["content"].as_str().unwrap();
+                assert!(serde_json::from_str::<Value>(text).unwrap().is_object(), "{text}");
+            }
+        }
+    }
+    let tool = |name: &str| {
+        json!({"type": "function", "function": {"name": name, "strict": true, "parameters": {"type": "object",
+        "properties": {"count": {"type": "integer", "maximum": 9, "minimum": 1}}, "required": ["count"]}}})
+    };
+    let mut body = json!({"messages": [user("Hello!")], "tools": [tool("wave"), tool("nod")], "max_tokens": 900,
+        "thinking": false, "parallel_tool_calls": false});
+    for choice in [json!("required"), json!({"type": "function", "function": {"name": "nod"}})] {
+        body["tool_choice"] = choice.clone();
+        let answer = chat(address, &body);
+        let choice_made = &answer["choices"][0];
+        assert_eq!(choice_made["finish_reason"], "tool_calls", "{answer}");
+        let calls = choice_made["message"]["tool_calls"].as_array().unwrap();
+        assert_eq!(calls.len(), 1);
+        assert!(choice.is_string() || calls[0]["function"]["name"] == "nod");
+        let arguments: Value = serde_json::from_str(calls[0]["function"]["arguments"].as_str().unwrap()).unwrap();
+        assert!((1..10).contains(&arguments["count"].as_u64().unwrap()), "{arguments}");
+    }
+    let recursive = json!({"type": "object", "properties": {"child": {"$ref": "#"}}});
+    let huge: Vec<String> = (0..100_000).map(|number| format!("value {number}")).collect();
+    for (member, value, word) in [
+        ("response_format", json!({"type": "json_schema", "json_schema": {"schema": recursive}}), "recursive"),
+        ("response_format", json!({"type": "json_schema", "json_schema": {"schema": {"enum": huge}}}), "too large"),
+        ("tool_choice", json!({"type": "function", "function": {"name": "none"}}), "not among the tools"),
+    ] {
+        let mut body = body.clone();
+        body["tool_choice"] = json!("auto");
+        body[member] = value;
+        let (status, text) = ask(address, "POST", "/v1/chat/completions", "", &body.to_string());
+        assert_eq!(status, 400, "{text}");
+        assert!(text.contains(word), "{text}");
+    }
 }

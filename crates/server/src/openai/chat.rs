@@ -6,22 +6,25 @@ use super::write::{Form, Writer};
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::fields::{Fields, body};
-use crate::turn::{Input, Turn};
+use crate::turn::{Format, Input, Turn};
 use crate::wire::{Encoder, Outcome, ServerFacts, Stamp};
 use serde_json::Value;
 
 /// A chat completion.
 pub struct Chat(Common);
 
-/// Answers that follow a schema cannot be promised yet, so asking for them is refused, not ignored.
-fn format(fields: &Fields<'_>) -> Result<(), ApiError> {
-    let Some(value) = fields.get("response_format") else { return Ok(()) };
-    match Fields::new(value, "response_format")?.text("type")? {
-        Some("text") => Ok(()),
-        _ => Err(ApiError::param(
-            "response_format",
-            "response_format can only be {\"type\": \"text\"} on this server so far",
-        )),
+/// What the content must look like. A schema is enforced whether or not it is called strict.
+fn format(fields: &Fields<'_>) -> Result<Format, ApiError> {
+    let Some(value) = fields.get("response_format") else { return Ok(Format::Text) };
+    let format = Fields::new(value, "response_format")?;
+    match format.text("type")? {
+        Some("text") => Ok(Format::Text),
+        Some("json_object") => Ok(Format::JsonObject),
+        Some("json_schema") => {
+            let outer = Fields::new(format.get("json_schema").unwrap_or(&Value::Null), format.path("json_schema"))?;
+            outer.get("schema").cloned().map(Format::JsonSchema).ok_or_else(|| outer.wrong("schema", "a JSON schema"))
+        }
+        _ => Err(format.wrong("type", "\"text\", \"json_object\" or \"json_schema\"")),
     }
 }
 
@@ -32,11 +35,11 @@ impl Api for Chat {
         let body = body(bytes)?;
         let fields = Fields::new(&body, "")?;
         let mut common = common(&fields, facts, Form::Chat)?;
-        format(&fields)?;
+        common.turn.format = format(&fields)?;
         let messages = fields.array("messages")?.ok_or_else(|| ApiError::param("messages", "missing messages"))?;
         common.turn.input = Input::Conversation(messages::messages(messages)?);
         common.turn.tools = messages::tools(&fields)?;
-        common.turn.tool_choice = messages::tool_choice(&fields)?;
+        common.turn.tool_choice = messages::tool_choice(&fields, &mut common.turn.tools)?;
         Ok(Self(common))
     }
 

@@ -84,12 +84,45 @@ pub fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, ApiError> {
     Ok(tools.all)
 }
 
-/// Whether tools are called. Calls cannot be forced yet, so asking for it is refused, not ignored.
-pub fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, ApiError> {
-    match fields.get("tool_choice") {
-        None => Ok(ToolChoice::Auto),
-        Some(Value::String(choice)) if choice == "auto" => Ok(ToolChoice::Auto),
-        Some(Value::String(choice)) if choice == "none" => Ok(ToolChoice::None),
-        Some(_) => Err(ApiError::param("tool_choice", "tool_choice can be \"auto\" or \"none\" on this server so far")),
+/// Whether tools are called. A choice among some tools takes the others out of `tools`.
+pub fn tool_choice(fields: &Fields<'_>, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiError> {
+    let Some(value) = fields.get("tool_choice") else { return Ok(ToolChoice::Auto) };
+    if let Some(mode) = value.as_str() {
+        return mode_of(mode).ok_or_else(|| {
+            ApiError::param(
+                "tool_choice",
+                format!("tool_choice is {mode:?}, expected auto, none, required or an object"),
+            )
+        });
+    }
+    let choice = Fields::new(value, "tool_choice")?;
+    let inner = |key: &str| Fields::new(choice.get(key).unwrap_or(&Value::Null), choice.path(key));
+    match choice.text("type")? {
+        Some("function") => {
+            let function = inner("function")?;
+            let name = function.text("name")?.ok_or_else(|| function.wrong("name", "a string"))?;
+            Ok(ToolChoice::Named(name.to_owned()))
+        }
+        Some("allowed_tools") => {
+            let allowed = inner("allowed_tools")?;
+            let mut names = Vec::new();
+            for tool in allowed.array("tools")?.into_iter().flatten() {
+                let name = tool.pointer("/function/name").or_else(|| tool.get("name")).and_then(Value::as_str);
+                names.push(name.ok_or_else(|| allowed.wrong("tools", "an array of functions with names"))?);
+            }
+            tools.retain(|tool| names.contains(&tool.name.as_str()));
+            let mode = allowed.text("mode")?.unwrap_or("auto");
+            mode_of(mode).ok_or_else(|| allowed.wrong("mode", "\"auto\" or \"required\""))
+        }
+        _ => Err(choice.wrong("type", "\"function\" or \"allowed_tools\"")),
+    }
+}
+
+fn mode_of(name: &str) -> Option<ToolChoice> {
+    match name {
+        "auto" => Some(ToolChoice::Auto),
+        "none" => Some(ToolChoice::None),
+        "required" => Some(ToolChoice::Required),
+        _ => None,
     }
 }

@@ -21,7 +21,7 @@ pub fn one(facts: &ServerFacts, id: &str) -> Value {
         "top_provider": {"context_length": facts.context, "max_completion_tokens": most, "is_moderated": false},
         "supported_parameters": [
             "tools", "tool_choice", "max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "stream",
-            "reasoning_effort", "logprobs", "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty", "n",
+            "reasoning_effort", "logprobs", "top_logprobs", "logit_bias", "response_format", "presence_penalty", "frequency_penalty", "n",
         ],
     })
 }
