@@ -346,3 +346,52 @@ fn formats_and_demanded_calls_are_kept() {
         assert!(text.contains(word), "{text}");
     }
 }
+
+/// An agent's conversation of 30 turns, each a demanded call and its result. Half-way it goes back and on another way.
+#[test]
+fn thirty_turns_of_an_agent_read_only_what_is_new() {
+    for thinking in [false, true] {
+        converse(thinking);
+    }
+}
+
+fn converse(thinking: bool) {
+    let address = start(&[]);
+    let tools = json!([{"type": "function", "function": {"name": "read_file", "description": "Read a file",
+        "parameters": {"type": "object", "properties": {"path": {"type": "string", "maxLength": 12}},
+            "required": ["path"]}}}]);
+    let mut messages = vec![json!({"role": "system", "content": "You are ds4, an agent."}), user("Read the files.")];
+    // After each turn: how long the history was, and how many tokens the engine knows of it.
+    let mut known: Vec<(usize, u64)> = Vec::new();
+    let mut turn = 0;
+    let mut has_branched = false;
+    while turn < 30 {
+        let body = json!({"messages": messages, "tools": tools, "tool_choice": "required", "temperature": 0,
+            "parallel_tool_calls": false, "max_tokens": 300, "thinking": thinking});
+        let answer = chat(address, &body);
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls", "turn {turn}: {answer}");
+        let usage = &answer["usage"];
+        let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+        let before = known.last().map_or(0, |(_, tokens)| *tokens);
+        // The last token of an answer is sampled, not evaluated.
+        assert!(cached + 1 >= before, "turn {turn}: {cached} of {before} tokens: {usage}");
+        let mut message = choice["message"].clone();
+        // Agents send calls back, reasoning they do not.
+        message.as_object_mut().unwrap().remove("reasoning_content");
+        let id = message["tool_calls"][0]["id"].clone();
+        messages.push(message);
+        known.push((messages.len(), usage["total_tokens"].as_u64().unwrap()));
+        messages.push(json!({"role": "tool", "tool_call_id": id, "content": format!("line {turn}")}));
+        turn += 1;
+        if turn == 20 && !has_branched {
+            has_branched = true;
+            known.truncate(10);
+            messages.truncate(known[9].0);
+            let id = messages.last().unwrap()["tool_calls"][0]["id"].clone();
+            messages.push(json!({"role": "tool", "tool_call_id": id, "content": "no such file"}));
+        }
+    }
+    assert!(has_branched && known.last().unwrap().1 > 1000, "{known:?}");
+    println!("thinking {thinking}: {known:?}");
+}
