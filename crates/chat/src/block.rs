@@ -152,7 +152,8 @@ impl Block {
             }
             (true, true, "parameter") if self.depth > 0 => {
                 self.write("}");
-                (self.depth, self.is_empty) = (self.depth - 1, false);
+                // It has a member, or it would not be an object.
+                self.depth -= 1;
                 Step::Go
             }
             (true, false, "parameter") => {

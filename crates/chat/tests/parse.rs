@@ -6,16 +6,22 @@ use ds4_chat::{BlockStatus, parse_answer};
 use serde_json::Value;
 
 /// Cases where the result differs on purpose.
-const DIFFERENT: [(&str, &str); 8] = [
+const DIFFERENT: [(&str, &str); 6] = [
     ("think-unclosed", "reasoning without an end is reasoning, not content"),
     ("call-inside-unclosed-thinking", "a block that is complete and last is the end of thinking"),
     ("nothink-with-stray-close", "without thinking a stray end marker is text: what stands before it has been sent"),
-    ("call-with-content", "the raw block keeps all white space before it, so that a replay is byte-exact"),
-    ("no-leading-newlines", "as above"),
     ("missing-end", "the end of the text may follow a closed invoke"),
     ("empty-block", "a block without a call is malformed"),
     ("double-bars", "doubled bars are accepted"),
 ];
+
+/// The recorded block with all the white space before it: the C parser keeps two newlines at most, but a replay is to
+/// be byte-exact.
+fn with_lead<'t>(text: &'t str, block: &str) -> &'t str {
+    let block = block.trim_start();
+    let start = text.find(block).expect("block");
+    &text[text[..start].trim_end().len()..start + block.len()]
+}
 
 #[test]
 fn recorded_cases() {
@@ -23,13 +29,14 @@ fn recorded_cases() {
     assert_eq!(cases.len(), 30);
     for case in &cases {
         let name = case["name"].as_str().expect("name");
-        let answer = parse_answer(case["text"].as_str().expect("text"), case["thinking"] == true, true);
+        let text = case["text"].as_str().expect("text");
+        let answer = parse_answer(text, case["thinking"] == true, true);
         let calls = case["calls"].as_array().into_iter().flatten();
         let same =
             if case["parsed"] == true {
                 answer.content == case["content"].as_str().unwrap_or_default()
                     && answer.reasoning == case["reasoning"].as_str().unwrap_or_default()
-                    && answer.raw_block.as_deref() == case["raw_block"].as_str()
+                    && answer.raw_block.as_deref() == case["raw_block"].as_str().map(|block| with_lead(text, block))
                     && answer.calls.iter().map(|call| (call.name.clone(), call.arguments.clone())).eq(calls
                         .map(|call| (common::text(call, "name"), common::minified(&common::text(call, "arguments")))))
             } else {

@@ -54,10 +54,17 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     let table = if effort == EffortTable::V0731 { "0731" } else { "preview" };
     let listening = |address| output::notice(&format!("listening on http://{address} (effort table: {table})"));
     let runtime = tokio::runtime::Runtime::new().context("the server's threads")?;
-    let served = runtime.block_on(serve(service, ServeOptions { address, access }, listening, asked_to_stop()));
+    let served = runtime.block_on(serve(
+        service,
+        ServeOptions { address, access, trace: args.trace },
+        listening,
+        asked_to_stop(),
+    ));
     handle.stop();
     let ended = thread.join();
-    served.with_context(|| format!("cannot listen on {address}; is another server running there?"))?;
+    served.with_context(|| {
+        format!("cannot serve on {address}: is another server running there, can the trace be written?")
+    })?;
     if ended.is_err() {
         bail!("the engine ended early");
     }

@@ -1,12 +1,15 @@
 //! Routes, and what stands in front of them: keys, the Host check, limits.
 
+use crate::anthropic;
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::limits::BODY_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::openai;
 use crate::page::Page;
+use crate::responses::Responses;
 use crate::service::{Events, Service};
+use crate::trace::Trace;
 use crate::turn::Event;
 use crate::wire::{Encoder, Outcome, Sse, Stamp, random_id};
 use axum::Router;
@@ -22,6 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
+
+/// Time for a request's body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Silence after which a stream says that it is alive. Clients' watchdogs wait a minute and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -43,6 +49,7 @@ pub struct App {
     pub(crate) local_hosts_only: bool,
     pub(crate) metrics: Metrics,
     pub(crate) page: Page,
+    pub(crate) trace: Option<Trace>,
     /// Refuse new requests.
     pub(crate) closing: AtomicBool,
 }
@@ -60,33 +67,41 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{id}", get(model))
         .route("/v1/chat/completions", post(generate::<openai::Chat>))
         .route("/v1/completions", post(generate::<openai::Completion>))
+        .route("/v1/responses", post(generate::<Responses>))
+        .route("/v1/messages", post(generate::<anthropic::Messages>))
+        .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/apply-template", post(apply_template))
         .route("/tokenize", post(tokenize))
         .route("/detokenize", post(detokenize))
         .fallback(|request: Request| async move {
-            let message = format!("unknown endpoint {}", request.uri().path());
-            refuse(&ApiError::NotFound(message))
+            let path = request.uri().path();
+            refuse(path, &ApiError::NotFound(format!("unknown endpoint {path}")))
         })
         .method_not_allowed_fallback(|request: Request| async move {
             let message = format!("{} is not a method of this endpoint", request.method());
-            refuse(&ApiError::Method(message))
+            refuse(request.uri().path(), &ApiError::Method(message))
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
         .with_state(app)
 }
 
+/// Names a request in answers' headers and in the trace.
+#[derive(Clone)]
+struct RequestId(String);
+
 /// Checks who asks, and by which name, before anything is read.
-async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
+async fn guard(State(app): Shared, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("other".to_owned(), |path| path.as_str().to_owned());
     let id = random_id();
+    request.extensions_mut().insert(RequestId(id.clone()));
     let begin = Instant::now();
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
         match check(&app, &request) {
             Ok(()) => next.run(request).await,
-            Err(error) => refuse(&error),
+            Err(error) => refuse(request.uri().path(), &error),
         }
     };
     app.metrics.answered(&route, response.status().as_u16(), begin.elapsed());
@@ -107,6 +122,9 @@ async fn guard(State(app): Shared, request: Request, next: Next) -> Response {
     }
     response
 }
+
+/// How the paths of Anthropic's API begin.
+const MESSAGES_PATH: &str = "/v1/messages";
 
 /// Paths that need no key: what says nothing about anybody.
 const OPEN_PATHS: [&str; 3] = ["/", "/health", "/ready"];
@@ -156,9 +174,13 @@ fn is_local(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// A refusal where no API is known.
-fn refuse(error: &ApiError) -> Response {
-    error_response::<openai::Chat>(error)
+/// A refusal in the form of the API that `path` belongs to, OpenAI's where it belongs to none.
+fn refuse(path: &str, error: &ApiError) -> Response {
+    if path.starts_with(MESSAGES_PATH) {
+        error_response::<anthropic::Messages>(error)
+    } else {
+        error_response::<openai::Chat>(error)
+    }
 }
 
 fn error_response<A: Api>(error: &ApiError) -> Response {
@@ -176,7 +198,9 @@ fn json_response(status: u16, body: &Value) -> Response {
 
 /// A body, or why there is none. The limit acts while it is read.
 async fn read(request: Request) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
+    let late = |_| ApiError::invalid(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()));
+    let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await.map_err(late)?;
+    body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => ApiError::invalid("the body could not be read"),
     })
@@ -196,27 +220,38 @@ async fn blocking<T: Send + 'static>(
 
 /// Answers a request of an API that generates.
 async fn generate<A: Api>(State(app): Shared, request: Request) -> Response {
-    match start::<A>(&app, request).await {
+    let id = request.extensions().get().map_or_else(random_id, |RequestId(id)| id.clone());
+    let path = request.uri().path().to_owned();
+    match start::<A>(&app, request, &id, path).await {
         Ok((asked, events)) => {
             let stamp = Stamp { id: random_id(), created: now() };
             if asked.streams() {
-                stream(app, asked.encoder(stamp), events)
+                stream(app, id, asked.encoder(stamp), events)
             } else {
-                complete(&app, &asked, stamp, events).await
+                complete(&app, &id, &asked, stamp, events).await
             }
         }
         Err(error) => error_response::<A>(&error),
     }
 }
 
-async fn start<A: Api>(app: &Arc<App>, request: Request) -> Result<(A, Events), ApiError> {
+async fn start<A: Api>(app: &Arc<App>, request: Request, id: &str, path: String) -> Result<(A, Events), ApiError> {
     let body = read(request).await?;
     if app.closing.load(Ordering::Acquire) {
         return Err(ApiError::Unavailable("the server is shutting down".to_owned()));
     }
-    let service = Arc::clone(&app.service);
+    let (app, id) = (Arc::clone(app), id.to_owned());
     blocking(move || {
+        let service = &app.service;
+        if let Some(trace) = &app.trace {
+            trace.request(&id, &path, &body);
+        }
         let asked = A::parse(&body, service.facts())?;
+        if let Some(trace) = &app.trace {
+            let tokens = service.prompt_tokens(asked.turn())?;
+            let ids: Vec<TokenId> = tokens.iter().copied().map(TokenId).collect();
+            trace.prompt(&id, tokens.len(), &service.tokenizer().decode(&ids));
+        }
         let events = service.start(asked.turn(), A::PROMPT)?;
         Ok((asked, events))
     })
@@ -227,12 +262,15 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-async fn complete<A: Api>(app: &App, asked: &A, stamp: Stamp, mut events: Events) -> Response {
+async fn complete<A: Api>(app: &App, id: &str, asked: &A, stamp: Stamp, mut events: Events) -> Response {
     let mut outcome = Outcome::default();
     let mut clock = app.metrics.clock();
     while let Some(event) = events.next().await {
         clock.see(&app.metrics, &event);
         outcome.add(event);
+    }
+    if let Some(trace) = &app.trace {
+        trace.answer(id, &outcome);
     }
     let is_whole = outcome.choices.len() == asked.turn().choices as usize
         && outcome.choices.iter().all(|choice| choice.finish.is_some());
@@ -250,12 +288,23 @@ struct Streaming {
     encoder: Box<dyn Encoder>,
     events: Events,
     clock: crate::metrics::Clock,
+    /// What was said, for the trace.
+    outcome: Option<(String, Outcome)>,
     is_over: bool,
 }
 
-fn stream(app: Arc<App>, encoder: Box<dyn Encoder>, events: Events) -> Response {
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        if let (Some(trace), Some((id, outcome))) = (&self.app.trace, &self.outcome) {
+            trace.answer(id, outcome);
+        }
+    }
+}
+
+fn stream(app: Arc<App>, id: String, encoder: Box<dyn Encoder>, events: Events) -> Response {
     let clock = app.metrics.clock();
-    let state = Streaming { app, encoder, events, clock, is_over: false };
+    let outcome = app.trace.as_ref().map(|_| (id, Outcome::default()));
+    let state = Streaming { app, encoder, events, clock, outcome, is_over: false };
     let body = futures_util::stream::unfold(state, |mut state| async move {
         if state.is_over {
             return None;
@@ -267,6 +316,9 @@ fn stream(app: Arc<App>, encoder: Box<dyn Encoder>, events: Events) -> Response 
                 Ok(Some(event)) => {
                     state.clock.see(&state.app.metrics, &event);
                     state.is_over |= matches!(event, Event::Failed(_));
+                    if let Some((_, outcome)) = &mut state.outcome {
+                        outcome.add(event.clone());
+                    }
                     state.encoder.event(event, &mut sse);
                 }
                 Ok(None) => {
@@ -294,7 +346,7 @@ async fn page(State(app): Shared) -> Response {
 
 async fn ready(State(app): Shared) -> Response {
     if app.closing.load(Ordering::Acquire) {
-        return refuse(&ApiError::Unavailable("the server is shutting down".to_owned()));
+        return error_response::<openai::Chat>(&ApiError::Unavailable("the server is shutting down".to_owned()));
     }
     json_response(200, &json!({"status": "ready"}))
 }
@@ -313,17 +365,30 @@ async fn model(State(app): Shared, Path(id): Path<String>) -> Response {
 }
 
 /// Answers with what `work` makes of the body.
-async fn answer(app: Arc<App>, request: Request, work: fn(&Service, &[u8]) -> Result<Value, ApiError>) -> Response {
+async fn answer<A: Api>(
+    app: Arc<App>,
+    request: Request,
+    work: fn(&Service, &[u8]) -> Result<Value, ApiError>,
+) -> Response {
     let result = async {
         let body = read(request).await?;
         blocking(move || work(&app.service, &body)).await
     };
-    result.await.map_or_else(|error| refuse(&error), |value| json_response(200, &value))
+    result.await.map_or_else(|error| error_response::<A>(&error), |value| json_response(200, &value))
+}
+
+/// How long the prompt of a message would be.
+async fn count_tokens(State(app): Shared, request: Request) -> Response {
+    answer::<anthropic::Messages>(app, request, |service, body| {
+        let asked = anthropic::Messages::parse(body, service.facts())?;
+        Ok(json!({"input_tokens": service.prompt_tokens(asked.turn())?.len()}))
+    })
+    .await
 }
 
 /// The prompt that a chat request would make, as text and tokens.
 async fn apply_template(State(app): Shared, request: Request) -> Response {
-    answer(app, request, |service, body| {
+    answer::<openai::Chat>(app, request, |service, body| {
         let asked = openai::Chat::parse(body, service.facts())?;
         let tokens = service.prompt_tokens(asked.turn())?;
         let ids: Vec<TokenId> = tokens.iter().copied().map(TokenId).collect();
@@ -333,9 +398,9 @@ async fn apply_template(State(app): Shared, request: Request) -> Response {
 }
 
 async fn tokenize(State(app): Shared, request: Request) -> Response {
-    answer(app, request, |service, body| openai::text::tokenize(body, service.tokenizer())).await
+    answer::<openai::Chat>(app, request, |service, body| openai::text::tokenize(body, service.tokenizer())).await
 }
 
 async fn detokenize(State(app): Shared, request: Request) -> Response {
-    answer(app, request, |service, body| openai::text::detokenize(body, service.tokenizer())).await
+    answer::<openai::Chat>(app, request, |service, body| openai::text::detokenize(body, service.tokenizer())).await
 }

@@ -3,13 +3,16 @@
 use crate::http::{Access, App, router};
 use crate::metrics::Metrics;
 use crate::page::Page;
+use crate::patience::Patient;
 use crate::service::Service;
+use crate::trace::Trace;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +25,8 @@ const CONNECTIONS_MAX: usize = 1024;
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Time for a request's head to arrive: a connection that sends nothing ends then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time without progress after which a client that does not read is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time that running answers have to end when the server is told to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -32,13 +37,15 @@ pub struct ServeOptions {
     pub address: SocketAddr,
     /// Who may use the server.
     pub access: Access,
+    /// File for requests, prompts and answers.
+    pub trace: Option<PathBuf>,
 }
 
 /// Serves until `stop` resolves, then lets running answers end for a while. On a loopback address, a request must name a
 /// local host. `listening` is told the address.
 ///
 /// # Errors
-/// The address cannot be bound.
+/// The address cannot be bound, the trace file cannot be written.
 pub async fn serve(
     service: Arc<Service>,
     options: ServeOptions,
@@ -46,12 +53,14 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let listener = TcpListener::bind(options.address).await?;
+    let trace = options.trace.as_deref().map(Trace::create).transpose()?;
     let app = Arc::new(App {
         service,
         local_hosts_only: options.address.ip().is_loopback(),
         access: options.access,
         metrics: Metrics::new().map_err(std::io::Error::other)?,
         page: Page::default(),
+        trace,
         closing: AtomicBool::new(false),
     });
     listening(listener.local_addr()?);
@@ -81,7 +90,7 @@ pub async fn serve(
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), routes.clone());
+            .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIMEOUT)), routes.clone());
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // A client that breaks off is no failure of ours.

@@ -38,7 +38,11 @@ fn start(keys: &[&str]) -> SocketAddr {
     };
     let service = Arc::new(Service::new(handle, tokenizer, facts).unwrap());
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-    let options = ServeOptions { address: SocketAddr::from(([127, 0, 0, 1], 0)), access: Access { keys, cors: false } };
+    let options = ServeOptions {
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        access: Access { keys, cors: false },
+        trace: None,
+    };
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let listening = |address| sender.send(address).unwrap();

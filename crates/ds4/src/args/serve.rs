@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
-Endpoints: /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize,
-/apply-template, /health, /ready, /metrics, and a chat page at /. Ctrl-C lets running answers end
+Endpoints: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models,
+/tokenize, /detokenize, /apply-template, /health, /ready, /metrics, and a chat page at /. Ctrl-C lets running answers end
 for up to 30 s; a second one ends at once.
 
 Examples:
@@ -37,6 +37,9 @@ pub struct ServeArgs {
     /// Let web pages of any origin use the server
     #[arg(long)]
     pub cors: bool,
+    /// Write requests, prompts and answers to this file, one JSON object a line. It will hold what people write
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Most tokens of an answer when the request names no limit [default: as the context has room for]
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = tokens(CONTEXT_MAX))]
     pub tokens: Option<usize>,
