@@ -18,7 +18,7 @@ from enum import Enum
 try:
     import anthropic
     import openai
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ConfigDict
 except ImportError as error:
     print(f"missing: {error.name} (pip install -r scripts/requirements-sdks.txt)", file=sys.stderr)
     sys.exit(2)
@@ -68,6 +68,8 @@ class Fruit(str, Enum):
 
 
 class Basket(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     fruit: Fruit
     count: int
     ripe: bool
@@ -281,9 +283,11 @@ class Anthropic(Case):
     def tearDown(self):
         self.client.close()
 
-    def body(self, **more):
-        return {"model": MODEL, "max_tokens": 600, "temperature": 0, "messages": [{"role": "user", "content": SUM}],
-                **more}
+    def body(self, temperature=0, extra_body=None, **more):
+        # The package has no parameter for the temperature any more.
+        extra = {"temperature": temperature, **(extra_body or {})}
+        return {"model": MODEL, "max_tokens": 600, "messages": [{"role": "user", "content": SUM}],
+                "extra_body": extra, **more}
 
     def test_answer_and_stream_agree(self):
         whole = self.client.messages.create(**self.body())
