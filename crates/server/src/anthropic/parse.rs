@@ -28,6 +28,10 @@ pub fn conversation(fields: &Fields<'_>) -> Result<Vec<Message>, ApiError> {
     }
     for (index, value) in values.iter().enumerate() {
         let fields = Fields::new(value, format!("messages[{index}]"))?;
+        if messages.len() > MESSAGES_MAX {
+            let message = format!("messages has more than {MESSAGES_MAX} texts and tool results");
+            return Err(ApiError::param("messages", message));
+        }
         match fields.text("role")?.unwrap_or("user") {
             "user" => user(&fields, &mut messages)?,
             "assistant" => messages.push(assistant(&fields)?),
@@ -74,9 +78,19 @@ fn unreadable(path: &str, kind: &str) -> ApiError {
     ApiError::param(path, format!("{path} has type {kind:?}; this server reads text only"))
 }
 
+fn misplaced(block: &Fields<'_>, kind: &str, role: &str) -> ApiError {
+    let path = block.path("type");
+    ApiError::param(path.clone(), format!("{path} is {kind:?}, which only {role} message can have"))
+}
+
 /// The blocks of a message's content with their types; none if it is plain text.
 fn blocks<'v>(fields: &Fields<'v>) -> Result<Option<Vec<(&'v str, Fields<'v>)>>, ApiError> {
     let Some(Value::Array(values)) = fields.get("content") else { return Ok(None) };
+    if values.len() > MESSAGES_MAX {
+        let path = fields.path("content");
+        let message = format!("{path} has {} blocks, expected at most {MESSAGES_MAX}", values.len());
+        return Err(ApiError::param(path, message));
+    }
     let block = |(index, value)| {
         let block = Fields::new(value, format!("{}[{index}]", fields.path("content")))?;
         let kind = block.text("type")?.unwrap_or("text");
@@ -106,6 +120,7 @@ fn user(fields: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), ApiError
                 messages.push(result);
                 has_results = true;
             }
+            "tool_use" | "thinking" | "redacted_thinking" => return Err(misplaced(&block, kind, "an assistant")),
             other => return Err(unreadable(&block.path("type"), other)),
         }
     }
@@ -128,10 +143,15 @@ fn assistant(fields: &Fields<'_>) -> Result<Message, ApiError> {
             "redacted_thinking" => {}
             "tool_use" => {
                 let name = block.text("name")?.ok_or_else(|| block.wrong("name", "a string"))?;
-                let arguments = block.get("input").map_or_else(|| "{}".to_owned(), Value::to_string);
+                let arguments = match block.get("input") {
+                    None => "{}".to_owned(),
+                    Some(input @ Value::Object(_)) => input.to_string(),
+                    Some(_) => return Err(block.wrong("input", "an object")),
+                };
                 let id = block.text("id")?.map(str::to_owned);
                 message.tool_calls.push(ToolCall { id, name: name.to_owned(), arguments });
             }
+            "tool_result" => return Err(misplaced(&block, kind, "a user")),
             other => return Err(unreadable(&block.path("type"), other)),
         }
     }
@@ -143,12 +163,16 @@ pub fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, ApiError> {
     let mut tools = Tools::default();
     for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
         let tool = Fields::new(value, format!("tools[{index}]"))?;
+        let schema = tool.get("input_schema");
+        schema.map(|schema| Fields::new(schema, tool.path("input_schema"))).transpose()?;
         match tool.text("type")? {
             None | Some("custom" | "function") => tools.add(&tool, "input_schema")?,
-            Some(_) if tool.get("input_schema").is_some() => tools.add(&tool, "input_schema")?,
+            Some(_) if schema.is_some() => tools.add(&tool, "input_schema")?,
             Some(kind) => {
                 let path = tool.path("type");
-                let message = format!("{path} is {kind:?}; this server has no tools of its own, send an input_schema");
+                let message = format!(
+                    "{path} is {kind:?}; this server has no such tool; tools of the client need an input_schema"
+                );
                 return Err(ApiError::param(path, message));
             }
         }

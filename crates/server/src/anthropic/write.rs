@@ -4,7 +4,7 @@ use super::Messages;
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::turn::{Delta, Event, Finish};
-use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage};
+use crate::wire::{Call, Encoder, Outcome, Sse, Stamp, Usage};
 use serde_json::{Map, Value, json};
 
 /// Clients' watchdogs take this for a sign of life, a comment they do not.
@@ -35,6 +35,35 @@ fn stop(finish: Option<&Finish>) -> (&'static str, Option<&str>) {
     }
 }
 
+/// Nothing was generated because nothing was asked for: the prompt was only to be read in advance. The limit of any other
+/// answer is at least one token.
+fn is_read_only(finish: Option<&Finish>, usage: &Usage) -> bool {
+    finish == Some(&Finish::Length) && usage.completion_tokens == 0
+}
+
+/// The arguments of a call; of one that was cut off, the members that are whole. Clients look for it behind
+/// `max_tokens`, to ask again with a higher limit.
+fn input(arguments: &str) -> Map<String, Value> {
+    if let Ok(input) = serde_json::from_str(arguments) {
+        return input;
+    }
+    let (mut depth, mut is_string, mut is_escaped, mut whole) = (0_usize, false, false, 0);
+    for (at, byte) in arguments.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            _ if is_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' if depth == 1 => whole = at,
+            _ => {}
+        }
+    }
+    let whole = arguments.get(..whole).unwrap_or_default();
+    serde_json::from_str(&format!("{whole}}}")).unwrap_or_default()
+}
+
 /// A whole message.
 pub fn complete(model: &str, stamp: &Stamp, outcome: &Outcome) -> Value {
     let id = id(stamp);
@@ -43,17 +72,14 @@ pub fn complete(model: &str, stamp: &Stamp, outcome: &Outcome) -> Value {
     if !choice.reasoning.is_empty() {
         content.push(json!({"type": "thinking", "thinking": choice.reasoning, "signature": id}));
     }
-    // A call that the limit cut off has no arguments that could be sent.
-    let calls = choice.calls.iter().filter_map(|call| {
-        let input: Map<String, Value> = serde_json::from_str(&call.arguments).ok()?;
-        Some(json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input}))
-    });
-    let calls: Vec<Value> = calls.collect();
-    if !choice.content.is_empty() || calls.is_empty() {
+    let finish = choice.finish.as_ref();
+    if !choice.content.is_empty() || choice.calls.is_empty() && !is_read_only(finish, &outcome.usage) {
         content.push(json!({"type": "text", "text": choice.content}));
     }
-    content.extend(calls);
-    let (reason, sequence) = stop(choice.finish.as_ref());
+    let call =
+        |call: &Call| json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input(&call.arguments)});
+    content.extend(choice.calls.iter().map(call));
+    let (reason, sequence) = stop(finish);
     json!({
         "id": id, "type": "message", "role": "assistant", "model": model, "content": content,
         "stop_reason": reason, "stop_sequence": sequence, "usage": usage(&outcome.usage),
@@ -141,7 +167,7 @@ impl Writer {
     }
 
     fn end(&mut self, finish: &Finish, out: &mut Sse) {
-        if !self.has_spoken {
+        if !self.has_spoken && !is_read_only(Some(finish), &self.usage) {
             self.open(Block::Text, json!({"type": "text", "text": ""}), out);
         }
         self.close(out);
