@@ -251,6 +251,94 @@ fn other_forms_answer() {
     assert_eq!(forged, 1, "client text is no control token: {template}");
 }
 
+/// What a client puts together of a stream: the text of its blocks one by one, and the last `usage`.
+fn assembled(stream: &str) -> (Vec<String>, Value) {
+    let (mut blocks, mut usage) = (Vec::new(), Value::Null);
+    for data in stream.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).unwrap();
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => blocks.push(String::new()),
+            "content_block_delta" => {
+                let parts = ["thinking", "text", "partial_json"].map(|member| event["delta"][member].as_str());
+                *blocks.last_mut().unwrap() += parts.into_iter().flatten().next().unwrap_or("");
+            }
+            "message_delta" => usage = event["usage"].clone(),
+            _ => {}
+        }
+    }
+    (blocks, usage)
+}
+
+#[test]
+fn messages_answer() {
+    let address = start(&[]);
+    let post = |path: &str, body: &Value| -> (u16, String) { ask(address, "POST", path, "", &body.to_string()) };
+    let message = |body: &Value| -> Value {
+        let (status, text) = post("/v1/messages?beta=true", body);
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    };
+    let total = |usage: &Value| -> u64 {
+        let parts = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
+        parts.iter().map(|part| usage[part].as_u64().unwrap()).sum()
+    };
+    let system = |checksum: &str| {
+        json!([{"type": "text", "text": format!("x-anthropic-billing-header: cch={checksum};")},
+            {"type": "text", "text": "You are ds4.", "cache_control": {"type": "ephemeral"}}])
+    };
+    let mut body = json!({"model": "any", "max_tokens": 400, "temperature": 0, "system": system("1"),
+        "messages": [user("What is 57 + 85?")]});
+    let (_, counted) = post("/v1/messages/count_tokens", &body);
+    let counted: Value = serde_json::from_str(&counted).unwrap();
+
+    // Read in advance, under another checksum.
+    let mut early = body.clone();
+    early["max_tokens"] = json!(0);
+    early["system"] = system("another");
+    let early = message(&early);
+    assert_eq!((&early["content"], &early["stop_reason"]), (&json!([]), &json!("max_tokens")), "{early}");
+    let whole = message(&body);
+    assert_eq!(total(&whole["usage"]), counted["input_tokens"].as_u64().unwrap());
+    let read = whole["usage"]["cache_read_input_tokens"].as_u64().unwrap();
+    assert!(read + 2 >= total(&whole["usage"]), "{early} {whole}");
+    let kinds: Vec<&Value> = whole["content"].as_array().unwrap().iter().map(|block| &block["type"]).collect();
+    assert_eq!(kinds, ["thinking", "text"]);
+    assert!(whole["content"][1]["text"].as_str().unwrap().contains("142"), "{whole}");
+    assert_eq!((&whole["stop_reason"], &whole["model"]), (&json!("end_turn"), &json!("any")));
+
+    body["stream"] = json!(true);
+    let (status, text) = post("/v1/messages", &body);
+    assert_eq!(status, 200);
+    let (blocks, usage) = assembled(&text);
+    let expected = [&whole["content"][0]["thinking"], &whole["content"][1]["text"]];
+    assert_eq!(blocks, expected.map(|text| text.as_str().unwrap()));
+    assert_eq!((total(&usage), &usage["output_tokens"]), (total(&whole["usage"]), &whole["usage"]["output_tokens"]));
+
+    body["stream"] = json!(false);
+    body["stop_sequences"] = json!(["142"]);
+    let stopped = message(&body);
+    assert_eq!((&stopped["stop_reason"], &stopped["stop_sequence"]), (&json!("stop_sequence"), &json!("142")));
+    let continued = json!({"messages": [user("Say hello"), {"role": "assistant", "content": "Hel"}], "max_tokens": 2});
+    assert_eq!(message(&continued)["content"][0]["type"], "text");
+
+    let refusal = |answer: (u16, String)| -> (u16, Value) {
+        let error: Value = serde_json::from_str(&answer.1).unwrap();
+        assert_eq!(error["type"], "error", "{error}");
+        (answer.0, error["error"]["type"].clone())
+    };
+    let invalid = (400, json!("invalid_request_error"));
+    let long = json!({"messages": [user(&"word ".repeat(CONTEXT + 10))]});
+    assert_eq!(refusal(post("/v1/messages", &json!({}))), invalid);
+    assert_eq!(refusal(post("/v1/messages/count_tokens", &json!({}))), invalid);
+    assert_eq!(refusal(post("/v1/messages", &long)), invalid);
+    assert_eq!(refusal(post("/v1/messages/batches", &body)), (404, json!("not_found_error")));
+    assert_eq!(refusal(ask(address, "GET", "/v1/messages", "", "")), (405, json!("invalid_request_error")));
+    let foreign = ask(address, "POST", "/v1/messages", "Host: attacker.example\r\n", "{}");
+    assert_eq!(refusal(foreign), (403, json!("permission_error")));
+    let keyed = start(&["key"]);
+    assert_eq!(refusal(ask(keyed, "POST", "/v1/messages", "", "{}")), (401, json!("authentication_error")));
+}
+
 #[test]
 fn clients_that_hang_up_leave_an_idle_engine() {
     let address = start(&[]);
