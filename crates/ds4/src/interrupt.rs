@@ -23,6 +23,11 @@ impl Interrupt {
         Ok(Self(requested))
     }
 
+    /// Whether the work under way should end; after this, Ctrl-C is as if it had not been pressed.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
     /// Whether the work should end.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -3,20 +3,23 @@
 //! | file | content |
 //! |---|---|
 //! | `args/` | what was typed |
-//! | `run/` | `ds4 run`: completion, dumps, perplexity |
+//! | `run/` | `ds4 run`: answer, completion, dumps, perplexity |
+//! | `chat/` | `ds4 chat`: a conversation in the terminal |
 //! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
 //! | `tokenize.rs` | `ds4 tokenize` |
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
-//! | `model.rs` | from a path to a loaded engine |
+//! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
 //! | `memory.rs` | whether a context fits |
-//! | `text.rs` | prompts and other text from outside |
+//! | `text.rs`, `sampling.rs` | prompts and other text from outside, sampling flags |
 //! | `interrupt.rs` | Ctrl-C |
-//! | `output.rs`, `progress.rs` | what goes to people and programs |
+//! | `output.rs`, `progress.rs`, `screen.rs` | what goes to people and programs |
 
 mod args;
+mod chat;
 mod debug;
+mod host;
 mod inspect;
 mod interrupt;
 mod memory;
@@ -26,6 +29,8 @@ mod progress;
 mod quantize;
 mod recipe;
 mod run;
+mod sampling;
+mod screen;
 mod serve;
 mod text;
 mod tiny_model;
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Chat(args) => chat::run(*args),
         Command::Serve(args) => serve::run(*args),
         Command::Inspect(args) => inspect::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),

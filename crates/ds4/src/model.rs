@@ -4,6 +4,7 @@ use crate::args::{ComputeArgs, OnOff};
 use crate::memory::{self, Demand};
 use crate::output;
 use anyhow::{Context, Result, anyhow};
+use ds4_chat::EffortTable;
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::{KvLayout, RowFormat};
 use ds4_engine::{Config, Engine, EngineOptions};
@@ -36,6 +37,14 @@ impl Model {
     /// The tokenizer that the file carries.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         tokenizer(&self.file, &self.name)
+    }
+
+    /// Which effort texts the checkpoint knows: those of 31 July 2026 and later have others; the name tells.
+    pub fn effort_table(&self) -> EffortTable {
+        let file_name = Path::new(&self.name).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = self.file.metadata().get("general.name");
+        let by_name = matches!(name, Some(ds4_gguf::Value::String(name)) if name.contains("0731"));
+        if file_name.contains("0731") || by_name { EffortTable::V0731 } else { EffortTable::Preview }
     }
 
     /// Binds the tensors for the work that `compute` describes, if its context fits into memory.

@@ -21,16 +21,20 @@ use std::time::{Duration, Instant};
 const CONTEXT: usize = 4096;
 
 fn start(keys: &[&str]) -> SocketAddr {
+    start_with(keys, CONTEXT)
+}
+
+fn start_with(keys: &[&str], context: usize) -> SocketAddr {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/ds4-demo-q2.gguf");
     let file = Arc::new(File::open(&path).unwrap());
     let config = Config::from_file(&file).unwrap();
     let tokenizer = Arc::new(Tokenizer::from_gguf(file.metadata()).unwrap());
     let cpu = CpuOptions { precision: Precision::Exact, threads: 2, rows: RowFormat::Native };
     let backend = CpuBackend::new(&config, cpu).unwrap();
-    let engine = Engine::new(file, config, backend, EngineOptions { context: CONTEXT, chunk: 64 }).unwrap();
+    let engine = Engine::new(file, config, backend, EngineOptions { context, chunk: 64 }).unwrap();
     let (handle, _thread) = Handle::start(Scheduler::new(engine, SchedulerOptions::default())).unwrap();
     let facts = ServerFacts {
-        context: CONTEXT,
+        context,
         effort: Default::default(),
         max_effort_context: 393_216,
         default_max_tokens: None,
@@ -486,4 +490,38 @@ fn converse(thinking: bool) {
     }
     assert!(has_branched && known.last().unwrap().1 > 1000, "{known:?}");
     println!("thinking {thinking}: {known:?}");
+}
+
+/// Requests of real agents (`data/agents`), each sent twice: whole and as a stream that ends as its API says.
+#[test]
+fn requests_of_agents_are_answered() {
+    let address = start_with(&[], 16384);
+    for (name, recorded, path, end) in [
+        ("codex", include_str!("data/agents/codex.json"), "/v1/responses", "event: response.incomplete"),
+        ("opencode", include_str!("data/agents/opencode.json"), "/v1/chat/completions", "data: [DONE]"),
+        ("claude-code", include_str!("data/agents/claude-code.json"), "/v1/messages?beta=true", "event: message_stop"),
+    ] {
+        let requests: Vec<Value> = serde_json::from_str(recorded).unwrap();
+        for (index, request) in requests.iter().enumerate() {
+            assert!(path.starts_with(request["path"].as_str().unwrap()));
+            let mut body = request["body"].clone();
+            assert_eq!(body["stream"], true);
+            body["max_tokens"] = json!(3);
+            let (status, text) = ask(address, "POST", path, "anthropic-version: 2023-06-01\r\n", &body.to_string());
+            assert_eq!(status, 200, "{name} {index}: {text}");
+            assert!(text.contains(end), "{name} {index}: {text}");
+            body["stream"] = json!(false);
+            let (status, text) = ask(address, "POST", path, "", &body.to_string());
+            assert_eq!(status, 200, "{name} {index}: {text}");
+            let usage = &serde_json::from_str::<Value>(&text).unwrap()["usage"];
+            let cached = [
+                "/cache_read_input_tokens",
+                "/prompt_tokens_details/cached_tokens",
+                "/input_tokens_details/cached_tokens",
+            ]
+            .iter()
+            .find_map(|member| usage.pointer(member)?.as_u64());
+            assert!(cached.unwrap() > 30, "{name} {index}: {usage}");
+        }
+    }
 }

@@ -87,6 +87,13 @@ impl Tokenizer {
         &self.specials
     }
 
+    /// Whether the vocabulary has what conversations are written with.
+    pub fn has_chat_markers(&self) -> bool {
+        let specials = &self.specials;
+        let markers = [specials.user, specials.assistant, specials.think, specials.think_end, specials.dsml];
+        markers.iter().all(Option::is_some)
+    }
+
     /// Number of tokens in the vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.table.len()

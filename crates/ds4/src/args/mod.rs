@@ -1,5 +1,6 @@
 //! What was typed. One file a command; a flag's documentation is its help.
 
+mod chat;
 mod debug;
 mod inspect;
 mod quantize;
@@ -7,6 +8,7 @@ mod run;
 mod serve;
 mod tokenize;
 
+pub use chat::{ChatArgs, FormatArgs, MAX_EFFORT_CONTEXT, honoured};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use inspect::InspectArgs;
 pub use quantize::QuantizeArgs;
@@ -26,7 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   ds4 debug tiny-model tiny.gguf                      make a small random model to try things with
   ds4 inspect tiny.gguf                               what is in it, and what memory it needs
-  ds4 run -m tiny.gguf -p \"Once upon a time\" -n 64    complete a text
+  ds4 run --raw -m tiny.gguf -p \"Once\" -n 64         complete a text
+  ds4 chat                                            talk with the demo model
 
 A model file is a GGUF file of DeepSeek V4 Flash. `ds4 COMMAND --help` has the flags of each.
 Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 ended
@@ -44,9 +47,11 @@ pub struct Cli {
 /// Commands.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Complete a text with a model
+    /// Answer a question, or complete a text
     Run(Box<RunArgs>),
-    /// Answer the OpenAI API over HTTP, and show a chat page
+    /// Talk with the model in the terminal
+    Chat(Box<ChatArgs>),
+    /// Answer the OpenAI and Anthropic APIs over HTTP, and show a chat page
     Serve(Box<ServeArgs>),
     /// Show what a model file holds and what memory its contexts need
     Inspect(InspectArgs),

@@ -1,6 +1,6 @@
 //! `ds4 run`
 
-use super::{CONTEXT_MAX, ModelArgs, tokens};
+use super::{CONTEXT_MAX, FormatArgs, ModelArgs, tokens};
 use clap::{Args, ValueEnum};
 use ds4_engine::CHUNK_MAX;
 use std::path::PathBuf;
@@ -11,15 +11,16 @@ const LOGPROBS_TOP_K_MAX: u64 = 128;
 const TEMPERATURE_MAX: f32 = 100.0;
 
 const EXAMPLES: &str = "\
-The prompt is given to the model as plain text after the begin-of-sequence token: no chat
-format, no system prompt. The completion goes to standard output as it is made, progress and
-timings to standard error. It ends with the model's end-of-sequence token, after -n tokens, or
+The prompt is asked as a question, in the chat format; with --raw it is plain text to be continued, after
+the begin-of-sequence token. The answer goes to standard output as it is made, progress and timings to
+standard error. Reasoning is shown in grey on a terminal and goes to standard error elsewhere. It ends with the model's end-of-sequence token, after -n tokens, or
 when the context is full. Ctrl-C ends it early; a second one at once.
 
 Examples:
-  ds4 run -m model.gguf -p \"The capital of France is\" -n 16
-  ds4 run -m model.gguf -f prompt.txt --temp 0               always the most probable token
-  ds4 run -m model.gguf -p \"2 + 2 =\" --json | jq .text
+  ds4 run -m model.gguf -p \"What is the capital of France?\"
+  ds4 run -m model.gguf -f question.txt --temp 0 --nothink   always the most probable token
+  ds4 run -m model.gguf -p \"What is 2 + 2?\" --json | jq .text
+  ds4 run -m model.gguf --raw -p \"The capital of France is\" -n 16
   ds4 run -m model.gguf --perplexity book.txt --ctx 4096     how well it predicts a text
   ds4 run -m model.gguf -f prompt.txt --dump-logprobs a.json -n 4";
 
@@ -33,11 +34,16 @@ pub struct RunArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Continue the text instead of answering it: no chat format, no system text
+    #[arg(long, conflicts_with_all = ["system", "think", "think_max", "nothink"])]
+    pub raw: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
     /// Most tokens to generate, or to score [default: until end of sequence or context]
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = tokens(CONTEXT_MAX))]
     pub tokens: Option<usize>,
-    /// Print one JSON object at the end instead of the text as it is made: {"text", "tokens", "finish_reason",
-    /// "prompt_tokens", "seed", "timings"}. finish_reason is "stop", "length", "context" or "interrupted"
+    /// Print one JSON object at the end instead of the text as it is made: {"text", "reasoning", "tokens",
+    /// "finish_reason", "prompt_tokens", "seed", "timings"}. finish_reason is "stop", "length", "context" or "interrupted"
     #[arg(long, conflicts_with_all = ["dump_logits", "dump_logprobs"])]
     pub json: bool,
     #[command(flatten, next_help_heading = "Sampling")]
@@ -54,10 +60,10 @@ pub struct RunArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct SourceArgs {
-    /// The text to continue
+    /// The question, or the text to continue
     #[arg(short = 'p', long = "prompt", value_name = "TEXT")]
     pub prompt: Option<String>,
-    /// File with the text to continue, in UTF-8, at most 8 MiB; /dev/stdin is standard input
+    /// File with the question or text, in UTF-8, at most 8 MiB; /dev/stdin is standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Score a text file instead: its tokens after the first 32 are predicted one by one from those before. Prints
@@ -67,7 +73,7 @@ pub struct SourceArgs {
 }
 
 /// How tokens are chosen.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct SamplingArgs {
     /// Temperature, 0 to 100: 0 always takes the most probable token
     #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
@@ -108,7 +114,7 @@ pub enum OnOff {
 }
 
 /// How the model is evaluated.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct ComputeArgs {
     /// Most tokens of a sequence, prompt and completion together
     #[arg(short, long, value_name = "N", default_value_t = 32768, value_parser = tokens(CONTEXT_MAX))]

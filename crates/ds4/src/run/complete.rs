@@ -2,12 +2,15 @@
 
 use super::room;
 use super::session::{Session, Timings};
-use crate::args::{RunArgs, SamplingArgs};
+use crate::args::{RunArgs, honoured};
 use crate::model::Model;
 use crate::output;
-use anyhow::{Result, bail};
+use crate::sampling;
+use crate::screen::Screen;
+use anyhow::Result;
+use ds4_chat::{AnswerStream, Event, ThinkingMode};
 use ds4_engine::TokenId;
-use ds4_engine::sampler::{Sampler, SamplingParams, fresh_seed};
+use ds4_engine::sampler::Sampler;
 use ds4_tokenizer::{StreamDecoder, Tokenizer};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -31,6 +34,9 @@ enum Finish {
 #[derive(Serialize)]
 struct Completion {
     text: String,
+    /// Of an answer, not of a completed text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
     /// Without end of sequence.
     tokens: Vec<TokenId>,
     finish_reason: Finish,
@@ -46,11 +52,18 @@ pub fn run(
     prompt: &[TokenId],
     started: Instant,
 ) -> Result<ExitCode> {
-    let params = sampling_params(&args.sampling, model.config.vocab)?;
+    let params = sampling::params(&args.sampling, model.config.vocab)?;
     let seed = params.seed;
     let mut sampler = Sampler::new(params, prompt)?;
     let mut session = Session::new(args, model, started)?;
-    let mut text = Text { decoder: tokenizer.decoder(), all: String::new(), streams: !args.json };
+    let thinks = honoured(args.format.thinking(), args.compute.ctx) != ThinkingMode::None;
+    let mut text = Text {
+        decoder: tokenizer.decoder(),
+        format: (!args.raw).then(|| AnswerStream::new(thinks, false)),
+        screen: (!args.json).then(Screen::new),
+        reasoning: String::new(),
+        answer: String::new(),
+    };
     let mut tokens = Vec::new();
     let eos = tokenizer.specials().eos.0;
     let (most, is_asked_for) = room(args, prompt);
@@ -74,7 +87,8 @@ pub fn run(
         return Ok(session.end());
     }
     output::print_json(&Completion {
-        text: text.all,
+        text: text.answer,
+        reasoning: (!args.raw).then_some(text.reasoning),
         tokens,
         finish_reason: finish,
         prompt_tokens: prompt.len(),
@@ -84,28 +98,14 @@ pub fn run(
     Ok(session.exit_code())
 }
 
-fn sampling_params(args: &SamplingArgs, vocab: usize) -> Result<SamplingParams> {
-    if let Some((id, _)) = args.logit_bias.iter().find(|(id, _)| *id as usize >= vocab) {
-        bail!("--logit-bias names token {id}, but the vocabulary has {vocab} tokens; `ds4 tokenize` tells ids");
-    }
-    Ok(SamplingParams {
-        temperature: args.temp,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        presence_penalty: args.presence_penalty,
-        frequency_penalty: args.frequency_penalty,
-        repetition_penalty: args.repetition_penalty,
-        logit_bias: args.logit_bias.clone(),
-        seed: args.seed.unwrap_or_else(fresh_seed),
-    })
-}
-
-/// The text so far. While it streams, only what is needed is kept.
+/// What was generated: an answer in the chat format, or text as it is. Streamed text is not kept.
 struct Text {
     decoder: StreamDecoder,
-    all: String,
-    streams: bool,
+    /// Reads the chat format; absent for plain text.
+    format: Option<AnswerStream>,
+    screen: Option<Screen>,
+    reasoning: String,
+    answer: String,
 }
 
 impl Text {
@@ -115,23 +115,46 @@ impl Text {
     }
 
     fn add(&mut self, text: &str) -> Result<()> {
-        if !self.streams {
-            self.all.push_str(text);
-        } else if !text.is_empty() {
-            output::print(text)?;
-            self.all.clear();
-            self.all.push_str(text);
+        let Some(format) = &mut self.format else { return self.answer(text) };
+        let mut events = Vec::new();
+        format.push(text, &mut events);
+        self.tell(events)
+    }
+
+    fn tell(&mut self, events: Vec<Event>) -> Result<()> {
+        for event in events {
+            match event {
+                Event::Content(text) => self.answer(&text)?,
+                Event::Reasoning(text) => match &mut self.screen {
+                    Some(screen) => screen.reasoning(&text)?,
+                    None => self.reasoning.push_str(&text),
+                },
+                // No tools were offered, and so none are called.
+                Event::CallStart { .. } | Event::CallArguments { .. } | Event::CallEnd { .. } => {}
+            }
         }
         Ok(())
+    }
+
+    fn answer(&mut self, text: &str) -> Result<()> {
+        match &mut self.screen {
+            Some(screen) => screen.answer(text),
+            None => {
+                self.answer.push_str(text);
+                Ok(())
+            }
+        }
     }
 
     /// Ends the text; on a stream with a line break, unless it ends with one or is empty.
     fn finish(&mut self) -> Result<()> {
         let rest = self.decoder.finish();
         self.add(&rest)?;
-        if self.streams && !self.all.is_empty() && !self.all.ends_with('\n') {
-            output::print("\n")?;
+        if let Some(mut format) = self.format.take() {
+            let mut events = Vec::new();
+            format.finish(&mut events);
+            self.tell(events)?;
         }
-        Ok(())
+        self.screen.as_mut().map_or(Ok(()), Screen::end)
     }
 }

@@ -1,4 +1,4 @@
-//! `ds4 run`: completes a text, or prints what the model makes of it.
+//! `ds4 run`: answers a question, completes a text, or prints what the model makes of it.
 //!
 //! | file | content |
 //! |---|---|
@@ -12,10 +12,11 @@ mod dump;
 mod perplexity;
 mod session;
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, honoured};
 use crate::model::Model;
 use crate::{text, tokenize};
 use anyhow::{Result, bail};
+use ds4_chat::{Message, Options, Role};
 use ds4_engine::TokenId;
 use ds4_tokenizer::Tokenizer;
 use session::Session;
@@ -34,7 +35,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         tokenize::print(&tokenizer, &tokenizer.encode_rendered(&text)?, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let prompt = prompt(&tokenizer, &text, args.compute.ctx)?;
+    let prompt = if args.raw { raw(&tokenizer, &text)? } else { question(args, &model, &tokenizer, text)? };
+    let prompt = fitting(prompt, args.compute.ctx)?;
     if let Some(path) = &args.dump.dump_logits {
         dump::logits(args, path, model, &prompt, started)
     } else if let Some(path) = &args.dump.dump_logprobs {
@@ -44,10 +46,29 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
 }
 
-/// BOS and the tokens of `text`, which leave room for one more in a context of `ctx`.
-fn prompt(tokenizer: &Tokenizer, text: &str, ctx: usize) -> Result<Vec<TokenId>> {
+/// BOS and the tokens of `text`.
+fn raw(tokenizer: &Tokenizer, text: &str) -> Result<Vec<TokenId>> {
     let bos = std::iter::once(tokenizer.specials().bos);
-    let prompt: Vec<TokenId> = bos.chain(tokenizer.encode_text(text)?).map(|id| id.0).collect();
+    Ok(bos.chain(tokenizer.encode_text(text)?).map(|id| id.0).collect())
+}
+
+/// The tokens of `text` as the first question of a conversation.
+fn question(args: &RunArgs, model: &Model, tokenizer: &Tokenizer, text: String) -> Result<Vec<TokenId>> {
+    if !tokenizer.has_chat_markers() {
+        bail!("the model's vocabulary lacks control tokens of the chat format; use --raw to continue the text");
+    }
+    let thinking = honoured(args.format.thinking(), args.compute.ctx);
+    let options = Options { thinking, effort: model.effort_table(), ..Options::default() };
+    let system = Some(&args.format.system).filter(|text| !text.is_empty());
+    let mut messages: Vec<Message> = system.map(|text| Message::new(Role::System, text)).into_iter().collect();
+    messages.push(Message::new(Role::User, text));
+    let prompt = ds4_chat::render(&messages, &options)?;
+    let segments = prompt.segments().iter().map(|segment| (segment.text.as_str(), segment.trusted));
+    Ok(tokenizer.encode_segments(segments)?.into_iter().map(|id| id.0).collect())
+}
+
+/// `prompt`, if it leaves room for one more token in a context of `ctx`.
+fn fitting(prompt: Vec<TokenId>, ctx: usize) -> Result<Vec<TokenId>> {
     let len = prompt.len();
     if len >= ctx {
         let least = len + 1;

@@ -20,7 +20,7 @@ fn fails(args: &[&str], parts: &[&str]) {
 #[track_caller]
 fn refused(path: &str, parts: &[&str]) {
     fails(&["inspect", path], parts);
-    fails(&["run", "-m", path, "-p", "x", "-n", "1"], parts);
+    fails(&["run", "--raw", "-m", path, "-p", "x", "-n", "1"], parts);
 }
 
 /// Where the value after the string `name` begins.
@@ -87,7 +87,7 @@ fn a_known_type_that_cannot_be_computed_with() {
     let donor = ds4_gguf::File::from_vec(donor).unwrap();
     let bytes = rewritten(&tiny, &|_| false, &donor, &|tensor| tensor == name);
     let path = write(&directory("errors_kernel"), "q3.gguf", bytes);
-    fails(&["run", "-m", &path, "-p", "x"], &[name, "has type Q3_K, expected F32"]);
+    fails(&["run", "--raw", "-m", &path, "-p", "x"], &[name, "has type Q3_K, expected F32"]);
     ds4(&["inspect", &path]).ok();
 }
 
@@ -96,28 +96,28 @@ fn a_model_without_tokenizer() {
     let bytes = without_keys(&open(model()), &|key| key.starts_with("tokenizer."));
     let path = write(&directory("errors_tokenizer"), "mute.gguf", bytes);
     let parts = ["mute.gguf: the file carries no usable tokenizer", "use a model file that carries its tokenizer"];
-    fails(&["run", "-m", &path, "-p", "x"], &parts);
+    fails(&["run", "--raw", "-m", &path, "-p", "x"], &parts);
     fails(&["tokenize", "-m", &path, "-p", "x"], &parts);
 }
 
 #[test]
 fn a_context_larger_than_memory() {
-    let args = ["run", "-m", model(), "-p", "x", "--ctx", "4294967296", "--kv-rounding", "off"];
+    let args = ["run", "--raw", "-m", model(), "-p", "x", "--ctx", "4294967296", "--kv-rounding", "off"];
     let parts = ["context of 4294967296 tokens needs 2.", " TB of KV memory", " is free; use --ctx "];
     fails(&args, &parts);
 }
 
 #[test]
 fn a_prompt_longer_than_the_context() {
-    let args = ["run", "-m", model(), "-p", "aaaaaaa", "--ctx", "8"];
+    let args = ["run", "--raw", "-m", model(), "-p", "aaaaaaa", "--ctx", "8"];
     fails(&args, &["the prompt has 8 tokens", "fewer than the context of 8", "use --ctx 9 or more"]);
-    ds4(&["run", "-m", model(), "-p", "aaaaaaa", "--ctx", "9"]).ok();
+    ds4(&["run", "--raw", "-m", model(), "-p", "aaaaaaa", "--ctx", "9"]).ok();
 }
 
 #[test]
 fn an_empty_prompt() {
-    fails(&["run", "-m", model(), "-p", ""], &["the prompt is empty", "expected", "give text with -p or -f"]);
-    fails(&["run", "-m", model(), "-f", "/dev/null"], &["the prompt is empty"]);
+    fails(&["run", "--raw", "-m", model(), "-p", ""], &["the prompt is empty", "expected", "give text with -p or -f"]);
+    fails(&["run", "--raw", "-m", model(), "-f", "/dev/null"], &["the prompt is empty"]);
 }
 
 #[test]
@@ -131,32 +131,32 @@ fn bad_text_files() {
         (&missing, &["cannot read ", "none.txt, expected a text file", "No such file"]),
         (&large, &["large.txt has more than the 8388608 bytes", "shorten it"]),
     ] {
-        fails(&["run", "-m", model(), "-f", path], parts);
+        fails(&["run", "--raw", "-m", model(), "-f", path], parts);
         fails(&["tokenize", "-m", model(), "-f", path], parts);
-        fails(&["run", "-m", model(), "--perplexity", path], parts);
+        fails(&["run", "--raw", "-m", model(), "--perplexity", path], parts);
     }
 }
 
 #[test]
 fn a_text_too_short_to_score() {
     let short = write(&directory("errors_score"), "short.txt", "a".repeat(32));
-    fails(&["run", "-m", model(), "--perplexity", &short], &["32 tokens", "after 32", "use a longer text"]);
+    fails(&["run", "--raw", "-m", model(), "--perplexity", &short], &["32 tokens", "after 32", "use a longer text"]);
     let longer = write(&directory("errors_score"), "longer.txt", "a".repeat(33));
-    fails(&["run", "-m", model(), "--perplexity", &longer, "--ctx", "32"], &["context of 32", "larger --ctx"]);
-    assert!(ds4(&["run", "-m", model(), "--perplexity", &longer]).ok().starts_with("tokens=33 scored=1 "));
+    fails(&["run", "--raw", "-m", model(), "--perplexity", &longer, "--ctx", "32"], &["context of 32", "larger --ctx"]);
+    assert!(ds4(&["run", "--raw", "-m", model(), "--perplexity", &longer]).ok().starts_with("tokens=33 scored=1 "));
 }
 
 #[test]
 fn a_bias_for_no_token() {
-    let args = ["run", "-m", model(), "-p", "x", "--logit-bias", "370=1"];
+    let args = ["run", "--raw", "-m", model(), "-p", "x", "--logit-bias", "370=1"];
     fails(&args, &["token 370", "the vocabulary has 370 tokens", "ds4 tokenize"]);
 }
 
 #[test]
 fn a_dump_that_cannot_be_written() {
     let path = directory("errors_dump").join("no/such/place.json");
-    fails(&["run", "-m", model(), "-p", "x", "--dump-logits", str(&path)], &["cannot write", "place.json"]);
-    fails(&["run", "-m", model(), "-p", "x", "--dump-logprobs", str(&path)], &["cannot write", "place.json"]);
+    fails(&["run", "--raw", "-m", model(), "-p", "x", "--dump-logits", str(&path)], &["cannot write", "place.json"]);
+    fails(&["run", "--raw", "-m", model(), "-p", "x", "--dump-logprobs", str(&path)], &["cannot write", "place.json"]);
     fails(&["debug", "tiny-model", str(&path)], &["cannot write", "place.json"]);
 }
 
@@ -165,10 +165,10 @@ fn wrong_usage_has_exit_code_2() {
     for args in [
         &[][..],
         &["nonsense"],
-        &["run", "-m", model()],
-        &["run", "-m", model(), "-p", "x", "-f", "y"],
-        &["run", "-m", model(), "-p", "x", "--temp", "-1"],
-        &["run", "-m", model(), "-p", "x", "-n", "0"],
+        &["run", "--raw", "-m", model()],
+        &["run", "--raw", "-m", model(), "-p", "x", "-f", "y"],
+        &["run", "--raw", "-m", model(), "-p", "x", "--temp", "-1"],
+        &["run", "--raw", "-m", model(), "-p", "x", "-n", "0"],
         &["inspect", model(), "--ctx", "0"],
         &["tokenize", "-m", model()],
         &["debug", "tiny-model", "x.gguf", "--recipe", "q3"],

@@ -31,7 +31,7 @@ fn wait_until_ready(child: &Child) {
 
 #[test]
 fn a_completion_ends_with_its_timings() {
-    let args = ["run", "-m", model(), "-p", "x", "--ctx", "1000000", "--logit-bias", "1=-100"];
+    let args = ["run", "--raw", "-m", model(), "-p", "x", "--ctx", "1000000", "--logit-bias", "1=-100"];
     let mut child = command(&args).spawn().unwrap();
     let mut first = [0; 8];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
@@ -49,7 +49,8 @@ fn a_completion_ends_with_its_timings() {
 fn a_prefill_ends_before_its_last_token() {
     let text = write(&directory("interrupt_prefill"), "long.txt", "a b c ".repeat(100_000));
     for source in ["-f", "--perplexity"] {
-        let child = command(&["run", "-m", model(), source, &text, "--ctx", "1000000", "--exact"]).spawn().unwrap();
+        let child =
+            command(&["run", "--raw", "-m", model(), source, &text, "--ctx", "1000000", "--exact"]).spawn().unwrap();
         wait_until_ready(&child);
         press_ctrl_c(&child);
         let done = Done::new(child.wait_with_output().unwrap());
@@ -60,7 +61,7 @@ fn a_prefill_ends_before_its_last_token() {
 
 #[test]
 fn json_says_that_it_was_interrupted() {
-    let args = ["run", "-m", model(), "-p", "x", "--ctx", "1000000", "--logit-bias", "1=-100", "--json"];
+    let args = ["run", "--raw", "-m", model(), "-p", "x", "--ctx", "1000000", "--logit-bias", "1=-100", "--json"];
     let child = command(&args).spawn().unwrap();
     wait_until_ready(&child);
     press_ctrl_c(&child);
@@ -73,7 +74,7 @@ fn json_says_that_it_was_interrupted() {
 #[test]
 fn a_dump_keeps_the_steps_that_were_made() {
     let path = directory("interrupt_dump").join("logprobs.json");
-    let args = ["run", "-m", model(), "-p", "x", "--ctx", "1000000", "--dump-logprobs", str(&path)];
+    let args = ["run", "--raw", "-m", model(), "-p", "x", "--ctx", "1000000", "--dump-logprobs", str(&path)];
     let child = command(&args).spawn().unwrap();
     wait_until_ready(&child);
     press_ctrl_c(&child);

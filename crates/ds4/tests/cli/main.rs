@@ -1,5 +1,6 @@
 //! The built program, from its arguments to what it prints, on models that it makes itself.
 
+mod chat;
 mod errors;
 mod inspect;
 #[cfg(target_os = "linux")]

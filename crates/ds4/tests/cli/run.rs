@@ -13,7 +13,7 @@ const PROMPT: &str = "The children of the old station";
 const NO_END: &str = "1=-100";
 
 fn run(more: &[&str]) -> Done {
-    let args: Vec<&str> = ["run", "-m", model()].iter().chain(more).copied().collect();
+    let args: Vec<&str> = ["run", "--raw", "-m", model()].iter().chain(more).copied().collect();
     ds4(&args)
 }
 
@@ -130,7 +130,7 @@ fn it_ends_with_the_sequence_the_count_or_the_context() {
 
 #[test]
 fn a_prompt_can_come_from_standard_input() {
-    let mut child = command(&["run", "-m", model(), "-f", "/dev/stdin", "-n", "6", "--seed", "3", "--json"])
+    let mut child = command(&["run", "--raw", "-m", model(), "-f", "/dev/stdin", "-n", "6", "--seed", "3", "--json"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -141,8 +141,9 @@ fn a_prompt_can_come_from_standard_input() {
 
 #[test]
 fn it_stops_when_nobody_reads_on() {
-    let mut child =
-        command(&["run", "-m", model(), "-p", PROMPT, "--ctx", "1000000", "--logit-bias", NO_END]).spawn().unwrap();
+    let mut child = command(&["run", "--raw", "-m", model(), "-p", PROMPT, "--ctx", "1000000", "--logit-bias", NO_END])
+        .spawn()
+        .unwrap();
     let mut out = child.stdout.take().unwrap();
     out.read_exact(&mut [0; 4]).unwrap();
     drop(out);
@@ -255,7 +256,7 @@ fn perplexity_is_that_of_the_logits() {
 
 #[test]
 fn without_a_model_the_demo_answers_and_says_so() {
-    let done = ds4(&["run", "-p", "My grandmother told me this story.", "-n", "12", "--temp", "0", "--json"]);
+    let done = ds4(&["run", "--raw", "-p", "My grandmother told me this story.", "-n", "12", "--temp", "0", "--json"]);
     assert_eq!(done.err.lines().count(), 1, "{}", done.err);
     assert!(done.err.contains("built-in demo") && done.err.contains("-m FILE"), "{}", done.err);
     let text = done.json()["text"].as_str().unwrap().to_owned();
