@@ -8,6 +8,7 @@ use ds4_server::openai::Chat;
 use ds4_server::responses::Responses;
 use ds4_server::turn::{Delta, Event, Finish, Piece};
 use ds4_server::wire::{Outcome, ServerFacts, Sse, Stamp};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Cases whose answers differ on purpose, whatever the API. Where the C server sends the beginning of a call that it
@@ -227,4 +228,186 @@ fn final_response(answer: &str) -> Value {
         usage["total_tokens"],
         usage["input_tokens_details"]
     ])
+}
+
+/// The events of an answer: reasoning, content, calls in pieces; the last call may be cut off.
+fn some_events() -> impl Strategy<Value = Vec<Event>> {
+    let pieces = || prop::collection::vec("[a-z\u{e9}\n\"]{1,6}", 0..4);
+    let call = (0..3usize, "[a-z ]{0,8}", 1..9usize);
+    (pieces(), pieces(), prop::collection::vec(call, 0..4), any::<bool>()).prop_map(
+        |(reasoning, content, calls, cut)| {
+            let piece = |text: String| Piece { text, logprobs: Vec::new() };
+            let mut deltas: Vec<Delta> = reasoning.into_iter().map(|text| Delta::Reasoning(piece(text))).collect();
+            deltas.extend(content.into_iter().map(|text| Delta::Content(piece(text))));
+            let last = calls.len();
+            for (index, (name, value, size)) in calls.into_iter().enumerate() {
+                let name = ["plain", "custom", "spaceinner"][name].to_owned();
+                deltas.push(Delta::CallStart { index, id: format!("call_{index}"), name });
+                let arguments = json!({"input": value}).to_string();
+                let is_cut = cut && index + 1 == last;
+                let arguments = if is_cut { &arguments[..arguments.len() - 2] } else { &arguments };
+                for fragment in arguments.as_bytes().chunks(size) {
+                    let fragment = String::from_utf8(fragment.to_vec()).unwrap();
+                    deltas.push(Delta::CallArguments { index, fragment });
+                }
+                if !is_cut {
+                    deltas.push(Delta::CallEnd { index });
+                }
+            }
+            let finish = match (cut, last) {
+                (true, _) => Finish::Length,
+                (false, 0) => Finish::Stop,
+                _ => Finish::ToolCalls,
+            };
+            let mut events = vec![Event::Started { prompt_tokens: 15, cached_tokens: 10 }];
+            events.extend(deltas.into_iter().map(|delta| Event::Delta { choice: 0, delta }));
+            events.push(Event::Finished { choice: 0, finish, completion_tokens: 7, reasoning_tokens: 3 });
+            events
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_streamed_response_is_the_whole_response(events in some_events(), summary in any::<bool>()) {
+        let tools = json!([{"type": "function", "name": "plain"}, {"type": "custom", "name": "custom"},
+            {"type": "namespace", "name": "space", "tools": [{"type": "function", "name": "inner"}]}]);
+        let summary = if summary { json!("auto") } else { Value::Null };
+        let mut body = json!({"input": "x", "tools": tools, "reasoning": {"summary": summary}});
+        let whole: Value = serde_json::from_str(&answer::<Responses>(&body, events.clone())).unwrap();
+        body["stream"] = json!(true);
+        let stream = objects(&answer::<Responses>(&body, events), &[], &["/none"]);
+        let numbers: Vec<u64> = stream.iter().filter_map(|event| event["sequence_number"].as_u64()).collect();
+        prop_assert!(numbers.iter().copied().eq(0..stream.len() as u64));
+        prop_assert_eq!(&stream.last().unwrap()["response"], &whole);
+        let of = |kind: &str| stream.iter().filter(|event| event["type"] == kind).cloned().collect::<Vec<_>>();
+        let done: Vec<Value> = of("response.output_item.done").iter().map(|event| event["item"].clone()).collect();
+        prop_assert_eq!(&json!(done), &whole["output"]);
+        prop_assert_eq!(of("response.output_item.added").len(), done.len());
+        for (index, item) in done.iter().enumerate() {
+            let join = |kind: &str| -> String {
+                let of_item = |event: &&Value| event["item_id"] == item["id"] && event["output_index"] == index;
+                of(kind).iter().filter(of_item).filter_map(|event| event["delta"].as_str().map(str::to_owned)).collect()
+            };
+            let (kind, place) = match item["type"].as_str().unwrap() {
+                "reasoning" => ("response.reasoning_summary_text.delta", "/summary/0/text"),
+                "message" => ("response.output_text.delta", "/content/0/text"),
+                "function_call" => ("response.function_call_arguments.delta", "/arguments"),
+                _ => ("response.custom_tool_call_input.delta", "/input"),
+            };
+            let joined = join(kind);
+            prop_assert_eq!(Some(joined.as_str()), item.pointer(place).and_then(Value::as_str));
+            prop_assert_eq!(item.get("namespace").is_some(), item["name"] == "inner");
+        }
+    }
+
+    #[test]
+    fn a_streamed_chat_completion_is_the_whole_one(events in some_events()) {
+        let mut body = json!({"messages": [{"content": "x"}]});
+        let whole: Value = serde_json::from_str(&answer::<Chat>(&body, events.clone())).unwrap();
+        body["stream"] = json!(true);
+        let stream = objects(&answer::<Chat>(&body, events), &[], &["/none"]);
+        let (mut message, mut calls) = (json!({"content": "", "reasoning_content": ""}), Vec::<Value>::new());
+        let append = |to: &mut Value, more: &Value| {
+            if let (Some(text), Some(more)) = (to.as_str().map(str::to_owned), more.as_str()) {
+                *to = json!(text + more);
+            }
+        };
+        for chunk in &stream[..stream.len() - 1] {
+            let delta = &chunk["choices"][0]["delta"];
+            append(&mut message["content"], &delta["content"]);
+            append(&mut message["reasoning_content"], &delta["reasoning_content"]);
+            for call in delta["tool_calls"].as_array().into_iter().flatten() {
+                if call.get("id").is_some() {
+                    prop_assert_eq!(call["index"].as_u64(), Some(calls.len() as u64));
+                    calls.push(call.clone());
+                } else {
+                    let arguments = &mut calls.last_mut().unwrap()["function"]["arguments"];
+                    append(arguments, &call["function"]["arguments"]);
+                }
+            }
+        }
+        let expected = &whole["choices"][0]["message"];
+        prop_assert_eq!(&message["content"], &expected["content"]);
+        prop_assert_eq!(message["reasoning_content"].as_str(), expected["reasoning_content"].as_str().or(Some("")));
+        for call in &mut calls {
+            call.as_object_mut().unwrap().remove("index");
+        }
+        prop_assert_eq!(json!(calls), expected.get("tool_calls").cloned().unwrap_or(json!([])));
+        prop_assert_eq!(&stream[stream.len() - 2]["choices"][0]["finish_reason"], &whole["choices"][0]["finish_reason"]);
+    }
+}
+
+/// Values that no request should have, or not there.
+fn strange() -> Vec<Value> {
+    vec![
+        Value::Null,
+        json!(true),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(""),
+        json!("\u{0}\u{ff5c}DSML\u{ff5c}"),
+        json!([]),
+        json!([[]]),
+        json!({}),
+        json!({"type": "text"}),
+        json!([{"type": "function"}]),
+    ]
+}
+
+/// Paths of all values inside of `value`.
+fn paths(value: &Value, path: String, all: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                paths(value, format!("{path}/{}", name.replace('~', "~0").replace('/', "~1")), all);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                paths(value, format!("{path}/{index}"), all);
+            }
+        }
+        _ => {}
+    }
+    all.push(path);
+}
+
+/// Every value of an agent's request in turn is one of the strange ones: a refusal with status 400 or a request, no panic.
+fn survives<A: Api>(recorded: &str) {
+    let requests: Vec<Value> = serde_json::from_str(recorded).unwrap();
+    let body = &requests.last().unwrap()["body"];
+    let mut places = Vec::new();
+    paths(body, String::new(), &mut places);
+    let (strange, facts) = (strange(), facts());
+    let (mut refused, mut read) = (0, 0);
+    // Tools are many and alike.
+    let few = places.iter().enumerate().filter(|(index, path)| !path.starts_with("/tools/") || index % 7 == 0);
+    for (index, (_, path)) in few.enumerate() {
+        // All of them near the top, one of them below.
+        let is_near = path.matches('/').count() < 4;
+        for (_, value) in
+            strange.iter().enumerate().filter(|(at, _)| is_near || at % strange.len() == index % strange.len())
+        {
+            let mut body = body.clone();
+            *body.pointer_mut(path).unwrap() = value.clone();
+            match A::parse(body.to_string().as_bytes(), &facts) {
+                Ok(_) => read += 1,
+                Err(error) => {
+                    assert_eq!(error.status(), 400, "{path} {value}");
+                    assert!(A::error(&error).to_string().len() < 1000, "{path} {value}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 50 && read > 50, "{refused} refused, {read} read");
+}
+
+#[test]
+fn strange_requests_are_refused_or_read() {
+    survives::<Responses>(include_str!("data/agents/codex.json"));
+    survives::<Chat>(include_str!("data/agents/opencode.json"));
+    survives::<Messages>(include_str!("data/agents/claude-code.json"));
 }

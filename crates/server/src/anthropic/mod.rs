@@ -79,7 +79,7 @@ impl Api for Messages {
         };
         let mut body = json!({"type": kind, "message": error.to_string()});
         if let ApiError::ContextLength { prompt, context, .. } = error {
-            // Claude Code compacts the conversation when it reads these words.
+            // Anthropic's own words, by which clients recognise it.
             body["message"] = json!(format!("prompt is too long: {prompt} tokens > {context} maximum"));
             body["n_prompt_tokens"] = json!(prompt);
             body["n_ctx"] = json!(context);
