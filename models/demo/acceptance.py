@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from export import round_to_file
+from export import round_as_trained, round_to_file
 from model import Mode, Model, Notes
 from train import load_checkpoint
 
@@ -46,6 +46,7 @@ def pieces() -> dict[str, list[list[int]]]:
 @torch.no_grad()
 def main(folder: Path) -> None:
     model, _ = load_checkpoint(folder)
+    round_as_trained(model)
     round_to_file(model)
     for kind, texts in pieces().items():
         count, after_next, same, same_after_next = 0, 0, 0, 0

@@ -118,6 +118,7 @@ class Hyper:
 MIXTURES: dict[str, dict[str, float]] = {
     "early": {"story": 0.24, "docs": 0.06, "chat": 0.13, "arithmetic": 0.08, "about": 0.03, "tools": 0.20, "recall": 0.26},
     "middle": {"story": 0.19, "docs": 0.06, "chat": 0.14, "arithmetic": 0.10, "about": 0.05, "tools": 0.30, "recall": 0.16},
+    "tuned": {"story": 0.07, "docs": 0.03, "chat": 0.10, "arithmetic": 0.06, "about": 0.06, "tools": 0.38, "recall": 0.30},
     "late": {"story": 0.09, "docs": 0.04, "chat": 0.10, "arithmetic": 0.07, "about": 0.05, "tools": 0.36, "recall": 0.29},
 }
 
@@ -128,5 +129,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("long", context=4096, rows=8, tokens=98 * M, mixture="late"),
     Stage("final", context=4096, rows=8, tokens=85 * M, mixture="late", top_k=256, rounding=True),
     Stage("small", context=4096, rows=8, tokens=32 * M, mixture="late", top_k=256, rounding=True,
+          quantise_experts="q2"),
+    Stage("tuned", context=4096, rows=8, tokens=109 * M, mixture="tuned", top_k=256, rounding=True,
           quantise_experts="q2"),
 )

@@ -4,8 +4,11 @@ A value is *held out* when a stable hash of its text says so; training never dra
 (unless a list is too short to have one). Phrasings are held out in the same way, but evaluation uses them only in part.
 """
 
+import functools
+import json
 import random
 import zlib
+from pathlib import Path
 
 HELD_OUT_SHARE = 10  # one value in ten
 HELD_OUT_PHRASE_SHARE = 0.3  # how often evaluation prefers a phrasing that training never saw
@@ -17,10 +20,20 @@ VOWELS = "a e i o u a e i o ai ea oo".split()
 ENDINGS = ["", "", "", "n", "r", "l", "s", "m", "t", "x", "k", "nd", "rn", "st"]
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 HEX = "0123456789abcdef"
+VOCABULARY_SHARE = 0.25  # of the made-up words of training
+SHORTEST_VOCABULARY_WORD = 4
 
 
 def held_out(text: str) -> bool:
     return zlib.crc32(text.encode()) % HELD_OUT_SHARE == 0
+
+
+@functools.cache
+def vocabulary_words() -> list:
+    """Lower-case words that are one token, so that training copies tokens that no list of values holds."""
+    vocabulary = json.loads((Path(__file__).parent.parent / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    words = sorted(token[1:] for token in vocabulary if token[0] == "Ġ" and token[1:].isascii() and token[1:].isalpha() and token[1:].islower())
+    return [word for word in words if len(word) >= SHORTEST_VOCABULARY_WORD and not held_out(word)]
 
 
 class Pool:
@@ -52,6 +65,12 @@ class Draw:
 
     def pick(self, pool: Pool):
         return self.rng.choice(pool.eval if self.is_eval else pool.train)
+
+    def pick_or_word(self, pool: Pool, share: float = 0.5):
+        """In training often any word instead: else a short list is learnt by heart and a held-out value never said."""
+        if not self.is_eval and self.chance(share):
+            return self.word()
+        return self.pick(pool)
 
     def several(self, pool: Pool, count: int) -> list:
         values = pool.eval if self.is_eval else pool.train
@@ -91,7 +110,9 @@ class Draw:
         return "".join(parts) + rng.choice(ENDINGS)
 
     def word(self) -> str:
-        """A made-up lower-case word."""
+        """A made-up lower-case word; in training sometimes one that is a single token."""
+        if not self.is_eval and self.chance(VOCABULARY_SHARE):
+            return self.any(vocabulary_words())
         return self.made(lambda: self._syllables(self.rng.choice((2, 2, 3))))
 
     def made_name(self) -> str:

@@ -32,26 +32,26 @@ def number_of_person(draw):
 
 
 def place_of_thing(draw):
-    thing = f"{draw.any(COLOURS.values)} {draw.pick(THINGS)}"
-    value = draw.pick(PLACES)
+    thing = f"{draw.any(COLOURS.values)} {draw.pick_or_word(THINGS, 0.3)}"
+    value = draw.pick_or_word(PLACES)
     return Fact("thing", thing, f"The {thing} is kept in the {value}.", [f"Where is the {thing}?", f"Where is the {thing} kept?", f"In which place is the {thing}?"], f"The {thing} is kept in the {value}.", value)
 
 
 def definition(draw):
     word = draw.word()
-    value = f"{a(draw.any(COLOURS.values) + ' ' + draw.pick(THINGS))}"
+    value = f"{a(draw.any(COLOURS.values) + ' ' + draw.pick_or_word(THINGS))}"
     return Fact("word", word, f"The word {word} means {value}.", [f"What does {word} mean?", f"What is the meaning of {word}?", f"What is a {word}?"], f"The word {word} means {value}.", value)
 
 
 def secret(draw):
     owner = draw.any((f"the {draw.pick(JOBS)}", f"the town of {draw.made_name()}", VALUES["person"](draw)))
-    value = draw.word() if draw.chance(0.6) else draw.pick(COMMON_NOUNS)
+    value = draw.word() if draw.chance(0.6) else draw.pick_or_word(COMMON_NOUNS)
     return Fact("secret", owner, f"The secret word of {owner} is {value}.", [f"What is the secret word of {owner}?", f"Which secret word does {owner} have?", f"Tell me the secret word of {owner}."], f"The secret word of {owner} is {value}.", value)
 
 
 def liking(draw):
     name, sort, pool = VALUES["person"](draw), *draw.any((("animal", ANIMALS), ("food", FOODS), ("city", CITIES), ("colour", COLOURS)))
-    value = draw.pick(pool)
+    value = draw.pick_or_word(pool, 0.35)
     return Fact("liking", f"{name} {sort}", f"{name}'s favourite {sort} is {value}.", [f"What is {name}'s favourite {sort}?", f"Which {sort} does {name} like most?", f"Tell me {name}'s favourite {sort}."], f"{name}'s favourite {sort} is {value}.", value)
 
 
@@ -141,7 +141,7 @@ def hidden_facts(draw, tokens: int):
     messages = []
     for i, fact in enumerate(asked):
         question, answer = ask(draw, fact)
-        if draw.chance(0.06):
+        if draw.chance(0.025):
             question, answer, reasoning = unanswerable(draw, facts)
         else:
             reasoning = reasoning_for(draw, fact)

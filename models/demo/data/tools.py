@@ -108,7 +108,7 @@ def invented_parameter(draw, used: set) -> Parameter:
 def invented_family(draw) -> Family:
     """A tool nobody has seen: its name and parameters have to be read from the schema."""
     verb = draw.any(VERBS)
-    noun = draw.word() if draw.chance(0.5) else draw.pick(w.COMMON_NOUNS)
+    noun = draw.word() if draw.chance(0.5) else draw.pick_or_word(w.COMMON_NOUNS)
     used: set[str] = set()
     parameters = [invented_parameter(draw, used) for _ in range(draw.any((1, 1, 2, 2, 2, 3, 3, 4)))]
     asks = []
@@ -214,8 +214,16 @@ def answer_text(draw, bound: BoundTool, values: dict, members: dict) -> str:
     return draw.any(bound.family.answers).format(**(texts_of(values) | texts_of(members)))
 
 
+def nearest(need: str, bound: BoundTool) -> str:
+    """Names a tool and what it does before judging it: whether two purposes side by side agree is easy to see."""
+    return f"The user wants {need}. The nearest tool is {bound.name}: {bound.schema['description']}."
+
+
 def plan(draw, bound: BoundTool, values: dict) -> str:
     need, name = need_text(bound, values), bound.name
+    # Evaluation shows the short form in earlier turns, so that its cases stay what they were.
+    if not draw.is_eval and draw.chance(0.85):
+        return f"{nearest(need, bound)} It fits."
     return draw.any(("The user wants {}. I will use {}.", "The user wants {}. The tool {} fits.", "This needs {1}: the user wants {0}.", "The user asks for {}. I should call {}.")).format(need, name)
 
 
@@ -383,7 +391,9 @@ class Session:
         self.say(polite(draw, ask_text(draw, absent, values)))
         names = listed([bound.name for bound in self.bound])
         answer = draw.any(("I have no tool for that. I can only use {}.", "Sorry, none of my tools can do that. I have {}.", "I can't do that with my tools: {}.")).format(names)
-        self.answer(answer, f"The user wants {need_text(absent, values)}. None of my tools fits.")
+        need = need_text(absent, values)
+        reasoning = f"The user wants {need}. None of my tools fits." if draw.is_eval else f"{nearest(need, draw.any(self.bound))} It does not fit."
+        self.answer(answer, reasoning)
 
     def value_missing(self):
         """A request without the value that the tool needs: ask for it, then call."""
