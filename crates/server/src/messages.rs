@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::limits::{TOOL_NAME_BYTES_MAX, TOOLS_MAX};
-use crate::turn::Tool;
+use crate::turn::{Tool, ToolChoice};
 use serde_json::{Map, Value, json};
 
 /// The text in member `key`: a string, nothing, or parts of which each must be text.
@@ -31,6 +31,19 @@ pub fn text(fields: &Fields<'_>, key: &str) -> Result<String, ApiError> {
         }
     }
     Ok(text)
+}
+
+/// Whether tools are called, in OpenAI's words; on their own account where member `key` says nothing.
+pub fn tool_mode(fields: &Fields<'_>, key: &str) -> Result<ToolChoice, ApiError> {
+    match fields.text(key)? {
+        None | Some("auto") => Ok(ToolChoice::Auto),
+        Some("none") => Ok(ToolChoice::None),
+        Some("required") => Ok(ToolChoice::Required),
+        Some(other) => {
+            let path = fields.path(key);
+            Err(ApiError::param(path.clone(), format!("{path} is {other:?}, expected auto, none or required")))
+        }
+    }
 }
 
 /// The tools of a request, bounded and each of another name.

@@ -150,6 +150,21 @@ pub struct LogprobEntry {
     pub logprob: f64,
 }
 
+/// JSON has no infinity; this is far below what a token that was sampled can have.
+const LOGPROB_MIN: f64 = -9999.0;
+
+impl LogprobEntry {
+    /// Its text, with replacement characters where it is no whole character.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// ln p as a number that JSON can write.
+    pub fn finite(&self) -> f64 {
+        self.logprob.max(LOGPROB_MIN)
+    }
+}
+
 /// Why an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finish {

@@ -1,8 +1,8 @@
 //! What the APIs have in common: the shape of a stream, and answers collected from events.
 
-use crate::turn::{Delta, Event, Finish, TokenLogprob};
+use crate::turn::{Delta, Event, Finish, LogprobEntry, TokenLogprob};
 use ds4_engine::sampler::fresh_seed;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Server-sent events, written one after the other.
 #[derive(Debug, Default)]
@@ -43,6 +43,17 @@ pub trait Encoder: Send {
     fn keep_alive(&self) -> &'static str {
         ": keep-alive\n\n"
     }
+}
+
+/// Log-probabilities as OpenAI's APIs write them.
+pub fn logprobs(tokens: &[TokenLogprob]) -> Value {
+    let entry = |entry: &LogprobEntry| json!({"token": entry.text(), "logprob": entry.finite(), "bytes": entry.bytes});
+    let token = |token: &TokenLogprob| {
+        let mut value = entry(&token.token);
+        value["top_logprobs"] = token.top.iter().map(entry).collect();
+        value
+    };
+    tokens.iter().map(token).collect()
 }
 
 /// Who answers, when and under which id.

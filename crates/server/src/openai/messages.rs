@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::limits::MESSAGES_MAX;
-use crate::messages::{Tools, text};
+use crate::messages::{Tools, text, tool_mode};
 use crate::turn::{Tool, ToolChoice};
 use ds4_chat::{Message, Role, ToolCall};
 use serde_json::Value;
@@ -87,13 +87,8 @@ pub fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, ApiError> {
 /// Whether tools are called. A choice among some tools takes the others out of `tools`.
 pub fn tool_choice(fields: &Fields<'_>, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiError> {
     let Some(value) = fields.get("tool_choice") else { return Ok(ToolChoice::Auto) };
-    if let Some(mode) = value.as_str() {
-        return mode_of(mode).ok_or_else(|| {
-            ApiError::param(
-                "tool_choice",
-                format!("tool_choice is {mode:?}, expected auto, none, required or an object"),
-            )
-        });
+    if value.is_string() {
+        return tool_mode(fields, "tool_choice");
     }
     let choice = Fields::new(value, "tool_choice")?;
     let inner = |key: &str| Fields::new(choice.get(key).unwrap_or(&Value::Null), choice.path(key));
@@ -111,18 +106,8 @@ pub fn tool_choice(fields: &Fields<'_>, tools: &mut Vec<Tool>) -> Result<ToolCho
                 names.push(name.ok_or_else(|| allowed.wrong("tools", "an array of functions with names"))?);
             }
             tools.retain(|tool| names.contains(&tool.name.as_str()));
-            let mode = allowed.text("mode")?.unwrap_or("auto");
-            mode_of(mode).ok_or_else(|| allowed.wrong("mode", "\"auto\" or \"required\""))
+            tool_mode(&allowed, "mode")
         }
         _ => Err(choice.wrong("type", "\"function\" or \"allowed_tools\"")),
-    }
-}
-
-fn mode_of(name: &str) -> Option<ToolChoice> {
-    match name {
-        "auto" => Some(ToolChoice::Auto),
-        "none" => Some(ToolChoice::None),
-        "required" => Some(ToolChoice::Required),
-        _ => None,
     }
 }

@@ -2,8 +2,8 @@
 
 use super::params::Common;
 use crate::error::ApiError;
-use crate::turn::{Delta, Event, Finish, LogprobEntry, Piece, TokenLogprob};
-use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage};
+use crate::turn::{Delta, Event, Finish, Piece, TokenLogprob};
+use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage, logprobs};
 use serde_json::{Value, json};
 
 /// Chat or text completion.
@@ -41,34 +41,14 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-fn text(entry: &LogprobEntry) -> String {
-    String::from_utf8_lossy(&entry.bytes).into_owned()
-}
-
-/// JSON has no infinity; this is far below what a token that was sampled can have.
-fn number(logprob: f64) -> f64 {
-    logprob.max(-9999.0)
-}
-
-fn chat_logprobs(tokens: &[TokenLogprob]) -> Value {
-    let entry =
-        |entry: &LogprobEntry| json!({"token": text(entry), "logprob": number(entry.logprob), "bytes": entry.bytes});
-    let token = |token: &TokenLogprob| {
-        let mut value = entry(&token.token);
-        value["top_logprobs"] = token.top.iter().map(entry).collect();
-        value
-    };
-    tokens.iter().map(token).collect()
-}
-
 fn text_logprobs(tokens: &[TokenLogprob]) -> Value {
     let top = |token: &TokenLogprob| -> Value {
-        let all = token.top.iter().map(|entry| (text(entry), json!(number(entry.logprob))));
+        let all = token.top.iter().map(|entry| (entry.text(), json!(entry.finite())));
         Value::Object(all.collect())
     };
     json!({
-        "tokens": tokens.iter().map(|token| text(&token.token)).collect::<Vec<_>>(),
-        "token_logprobs": tokens.iter().map(|token| number(token.token.logprob)).collect::<Vec<_>>(),
+        "tokens": tokens.iter().map(|token| token.token.text()).collect::<Vec<_>>(),
+        "token_logprobs": tokens.iter().map(|token| token.token.finite()).collect::<Vec<_>>(),
         "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
     })
 }
@@ -92,13 +72,13 @@ pub fn complete(form: Form, asked: &Common, stamp: &Stamp, outcome: &Outcome) ->
             };
             message["tool_calls"] = choice.calls.iter().map(call).collect();
         }
-        let logprobs = has_logprobs.then(|| {
+        let found = has_logprobs.then(|| {
             json!({
-                "content": chat_logprobs(&choice.content_logprobs),
-                "reasoning_content": chat_logprobs(&choice.reasoning_logprobs),
+                "content": logprobs(&choice.content_logprobs),
+                "reasoning_content": logprobs(&choice.reasoning_logprobs),
             })
         });
-        json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish})
+        json!({"index": index, "message": message, "logprobs": found, "finish_reason": finish})
     });
     let object = if form == Form::Chat { "chat.completion" } else { "text_completion" };
     json!({
@@ -172,7 +152,7 @@ impl Writer {
             }
             return;
         }
-        let (delta, logprobs) = match delta {
+        let (delta, (member, tokens)) = match delta {
             Delta::Reasoning(Piece { text, logprobs }) => {
                 (json!({"reasoning_content": text}), ("reasoning_content", logprobs))
             }
@@ -188,9 +168,8 @@ impl Writer {
             }
             Delta::CallEnd { .. } => return,
         };
-        let (member, tokens) = logprobs;
-        let logprobs = if tokens.is_empty() { Value::Null } else { json!({member: chat_logprobs(&tokens)}) };
-        self.piece(choice, delta, None, logprobs, out);
+        let found = if tokens.is_empty() { Value::Null } else { json!({member: logprobs(&tokens)}) };
+        self.piece(choice, delta, None, found, out);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::messages::Tools;
+use crate::messages::{Tools, tool_mode};
 use crate::turn::{Tool, ToolChoice};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -106,20 +106,9 @@ pub fn input(arguments: &str) -> String {
 
 /// Whether tools are called. A choice among some tools takes the others out of the offer.
 pub fn choice(fields: &Fields<'_>, offer: &mut Offer) -> Result<ToolChoice, ApiError> {
-    let mode_of = |mode: &str| match mode {
-        "auto" => Some(ToolChoice::Auto),
-        "none" => Some(ToolChoice::None),
-        "required" => Some(ToolChoice::Required),
-        _ => None,
-    };
     let Some(value) = fields.get("tool_choice") else { return Ok(ToolChoice::Auto) };
-    if let Some(mode) = value.as_str() {
-        return mode_of(mode).ok_or_else(|| {
-            ApiError::param(
-                "tool_choice",
-                format!("tool_choice is {mode:?}, expected auto, none, required or an object"),
-            )
-        });
+    if value.is_string() {
+        return tool_mode(fields, "tool_choice");
     }
     let choice = Fields::new(value, "tool_choice")?;
     match choice.text("type")? {
@@ -133,8 +122,7 @@ pub fn choice(fields: &Fields<'_>, offer: &mut Offer) -> Result<ToolChoice, ApiE
                 names.extend(tool.get("name").and_then(Value::as_str));
             }
             offer.tools.all.retain(|tool| names.contains(&tool.name.as_str()));
-            let mode = choice.text("mode")?.unwrap_or("auto");
-            mode_of(mode).ok_or_else(|| choice.wrong("mode", "\"auto\" or \"required\""))
+            tool_mode(&choice, "mode")
         }
         _ => Err(choice.wrong("type", "\"function\", \"custom\" or \"allowed_tools\"")),
     }

@@ -2,8 +2,8 @@
 
 use super::Asked;
 use super::tools::{Kind, input};
-use crate::turn::{Delta, Event, Finish, LogprobEntry, Piece, TokenLogprob};
-use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage};
+use crate::turn::{Delta, Event, Finish, Piece, TokenLogprob};
+use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage, logprobs};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub fn complete(asked: Arc<Asked>, stamp: &Stamp, outcome: &Outcome) -> Value {
 /// The item that is being written.
 enum Open {
     Reasoning { text: String },
-    Message { text: String, logprobs: Vec<TokenLogprob> },
+    Message { text: String, tokens: Vec<TokenLogprob> },
     Call { call_id: String, name: String, arguments: String },
 }
 
@@ -48,28 +48,12 @@ pub struct Writer {
     open: Option<Open>,
 }
 
-fn text_part(text: &str, logprobs: Option<&[TokenLogprob]>) -> Value {
+fn text_part(text: &str, tokens: Option<&[TokenLogprob]>) -> Value {
     let mut part = json!({"type": "output_text", "text": text, "annotations": []});
-    if let Some(tokens) = logprobs {
-        part["logprobs"] = entries(tokens);
+    if let Some(tokens) = tokens {
+        part["logprobs"] = logprobs(tokens);
     }
     part
-}
-
-/// JSON has no infinity; this is far below what a token that was sampled can have.
-const LOGPROB_MIN: f64 = -9999.0;
-
-fn entries(tokens: &[TokenLogprob]) -> Value {
-    let entry = |entry: &LogprobEntry| {
-        let text = String::from_utf8_lossy(&entry.bytes);
-        json!({"token": text, "logprob": entry.logprob.max(LOGPROB_MIN), "bytes": entry.bytes})
-    };
-    let token = |token: &TokenLogprob| {
-        let mut value = entry(&token.token);
-        value["top_logprobs"] = token.top.iter().map(entry).collect();
-        value
-    };
-    tokens.iter().map(token).collect()
 }
 
 impl Writer {
@@ -134,9 +118,9 @@ impl Writer {
                     item
                 }
             },
-            Some(Open::Message { text, logprobs }) => {
-                let logprobs = self.asked.shows_logprobs.then_some(logprobs.as_slice());
-                let content: &[Value] = if is_done { &[text_part(text, logprobs)] } else { &[] };
+            Some(Open::Message { text, tokens }) => {
+                let tokens = self.asked.shows_logprobs.then_some(tokens.as_slice());
+                let content: &[Value] = if is_done { &[text_part(text, tokens)] } else { &[] };
                 json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
             }
             None => Value::Null,
@@ -171,8 +155,8 @@ impl Writer {
                 self.tell("response.reasoning_summary_text.done", done, out);
                 self.tell("response.reasoning_summary_part.done", json!({"summary_index": 0, "part": part}), out);
             }
-            Some(Open::Message { text, logprobs }) => {
-                let done = json!({"content_index": 0, "text": text, "logprobs": entries(logprobs)});
+            Some(Open::Message { text, tokens }) => {
+                let done = json!({"content_index": 0, "text": text, "logprobs": logprobs(tokens)});
                 let part = item["content"][0].clone();
                 self.tell("response.output_text.done", done, out);
                 self.tell("response.content_part.done", json!({"content_index": 0, "part": part}), out);
@@ -234,12 +218,12 @@ impl Writer {
             return;
         }
         if !is_open {
-            self.begin(Open::Message { text: String::new(), logprobs: Vec::new() }, out);
+            self.begin(Open::Message { text: String::new(), tokens: Vec::new() }, out);
         }
-        let delta = json!({"content_index": 0, "delta": piece.text, "logprobs": entries(&piece.logprobs)});
-        if let Some(Open::Message { text, logprobs }) = &mut self.open {
+        let delta = json!({"content_index": 0, "delta": piece.text, "logprobs": logprobs(&piece.logprobs)});
+        if let Some(Open::Message { text, tokens }) = &mut self.open {
             text.push_str(&piece.text);
-            logprobs.extend(piece.logprobs);
+            tokens.extend(piece.logprobs);
         }
         self.tell("response.output_text.delta", delta, out);
     }
