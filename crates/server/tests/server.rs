@@ -525,3 +525,24 @@ fn requests_of_agents_are_answered() {
         }
     }
 }
+
+/// In exact mode an answer does not depend on what else is computed in the same step.
+#[test]
+fn answers_together_are_the_answers_alone() {
+    let address = start(&[]);
+    let body = |number: usize| {
+        let words = "and a lamp ".repeat(number * 7);
+        json!({"messages": [user(&format!("Tell me about {number} trains {words}"))], "temperature": 0,
+            "max_tokens": 20 + number, "thinking": number.is_multiple_of(2)})
+    };
+    let ask = |number: usize| chat(address, &body(number))["choices"].clone();
+    let together: Vec<Value> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..16).map(|number| scope.spawn(move || ask(number))).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    // A server that has read nothing yet, so that no prompt is known.
+    let address = start(&[]);
+    for (number, answer) in together.iter().enumerate() {
+        assert_eq!(*answer, chat(address, &body(number))["choices"], "{number}");
+    }
+}
