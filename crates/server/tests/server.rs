@@ -163,6 +163,70 @@ fn a_conversation_reads_only_what_is_new() {
 }
 
 #[test]
+fn responses_stream_what_they_are_and_continue() {
+    let address = start(&[]);
+    let respond = |body: &Value| -> Value {
+        let (status, text) = ask(address, "POST", "/v1/responses", "", &body.to_string());
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    };
+    let mut body = json!({"input": "What is 57 + 85?", "temperature": 0, "reasoning": {"summary": "auto"}});
+    let whole = respond(&body);
+    assert_eq!(whole["status"], "completed", "{whole}");
+    assert_eq!(whole["output"][0]["type"], "reasoning");
+    assert!(whole["output"][1]["content"][0]["text"].as_str().unwrap().contains("142"), "{whole}");
+    body["stream"] = json!(true);
+    let (status, text) = ask(address, "POST", "/v1/responses", "", &body.to_string());
+    assert_eq!(status, 200);
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert_eq!(events[0]["type"], "response.created");
+    let join = |kind: &str| -> String {
+        events.iter().filter(|event| event["type"] == kind).map(|event| event["delta"].as_str().unwrap()).collect()
+    };
+    let last = &events.last().unwrap()["response"];
+    assert_eq!(join("response.reasoning_summary_text.delta"), whole["output"][0]["summary"][0]["text"]);
+    assert_eq!(join("response.output_text.delta"), whole["output"][1]["content"][0]["text"]);
+    assert_eq!(last["output"][1]["content"], whole["output"][1]["content"]);
+    assert_eq!(last["usage"]["output_tokens"], whole["usage"]["output_tokens"]);
+    assert!(whole["usage"]["output_tokens_details"]["reasoning_tokens"].as_u64().unwrap() > 0);
+
+    // As Codex does: the output comes back, reasoning was never sent.
+    let tools = json!([{"type": "function", "name": "add_note", "description": "Add a note",
+        "parameters": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}}]);
+    let mut input = Vec::new();
+    let mut known = 0;
+    let mut turns = 0;
+    for turn in 0..6 {
+        input.push(user(&format!("Question {turn}: what is {turn} + 3?")));
+        let answer = respond(&json!({"instructions": "You are ds4. Answer in one sentence.", "input": input,
+            "tools": tools, "temperature": 0, "max_output_tokens": 60}));
+        let usage = &answer["usage"];
+        let cached = usage["input_tokens_details"]["cached_tokens"].as_u64().unwrap();
+        // The last token of an answer is sampled, not evaluated.
+        assert!(cached + 1 >= known, "turn {turn}: {cached} of {known} tokens: {usage}");
+        known = usage["total_tokens"].as_u64().unwrap();
+        if answer["status"] == "incomplete" {
+            break;
+        }
+        turns += 1;
+        for item in answer["output"].as_array().unwrap() {
+            assert_ne!(item["type"], "reasoning");
+            input.push(item.clone());
+        }
+        for item in answer["output"].as_array().unwrap().iter().filter(|item| item["type"] == "function_call") {
+            input.push(json!({"type": "function_call_output", "call_id": item["call_id"], "output": "done"}));
+        }
+    }
+    assert!(turns > 2 && known > 200, "{turns} turns, {known} tokens");
+    let long = json!({"input": "word ".repeat(CONTEXT + 10)});
+    let (status, text) = ask(address, "POST", "/v1/responses", "", &long.to_string());
+    let error: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("context_length_exceeded")), "{text}");
+    assert_eq!(error["error"]["param"], "input");
+}
+
+#[test]
 fn requests_that_make_no_sense_are_refused_by_name() {
     let address = start(&[]);
     let many = json!({"messages": [user(&"word ".repeat(CONTEXT + 10))]});

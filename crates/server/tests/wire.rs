@@ -1,4 +1,4 @@
-//! Answers of the APIs against those recorded from the C server, and against themselves: a stream says what the whole
+//! Answers of the chat and messages APIs against those recorded from the C server, and against themselves: a stream says what the whole
 //! answer says.
 
 use ds4_chat::{EffortTable, parse_answer};
@@ -178,58 +178,6 @@ fn recorded_messages() {
     assert_eq!(compare::<Messages>("anthropic", "toolu_", &body, normal), 7);
 }
 
-/// Ours sends events that the C server lacks, closes the reasoning before the message and streams arguments: compared are
-/// the final response and each kind of text.
-#[test]
-fn recorded_responses() {
-    for summary in [false, true] {
-        let mut body = json!({"input": "x"});
-        if summary {
-            body["reasoning"] = json!({"summary": "auto"});
-        }
-        let mut equal = 0;
-        for case in cases("responses").iter().filter(|case| case["reasoning_summary"] == summary) {
-            body["stream"] = case["stream"].clone();
-            let ours = final_response(&answer::<Responses>(&body, events(case, "call_")));
-            let recorded = final_response(case["response"].as_str().unwrap());
-            let streams = case["stream"] == true;
-            let name = case["case"].as_str().unwrap();
-            let is_different = DIFFERENT.iter().any(|(different, stream)| *different == name && *stream == streams);
-            if !is_different {
-                assert_eq!(ours, recorded, "{name} {streams}");
-                equal += 1;
-            }
-        }
-        assert_eq!(equal, 7);
-    }
-}
-
-/// The last response of an answer and its texts, without what is ours alone.
-fn final_response(answer: &str) -> Value {
-    let objects = objects(answer, &[], &["/none"]);
-    let join = |kind: &str| -> String {
-        objects.iter().filter(|event| event["type"] == kind).filter_map(|event| event["delta"].as_str()).collect()
-    };
-    let texts = ["response.output_text.delta", "response.reasoning_summary_text.delta"].map(join);
-    let calls = join("response.function_call_arguments.delta");
-    let last = objects.last().unwrap();
-    let response = last.get("response").unwrap_or(last);
-    let mut output = response["output"].clone();
-    for item in output.as_array_mut().unwrap() {
-        item["id"] = json!("");
-    }
-    let usage = &response["usage"];
-    json!([
-        texts,
-        calls,
-        response["status"],
-        output,
-        response["incomplete_details"].is_null(),
-        usage["total_tokens"],
-        usage["input_tokens_details"]
-    ])
-}
-
 /// The events of an answer: reasoning, content, calls in pieces; the last call may be cut off.
 fn some_events() -> impl Strategy<Value = Vec<Event>> {
     let pieces = || prop::collection::vec("[a-z\u{e9}\n\"]{1,6}", 0..4);
@@ -268,39 +216,6 @@ fn some_events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
-    #[test]
-    fn a_streamed_response_is_the_whole_response(events in some_events(), summary in any::<bool>()) {
-        let tools = json!([{"type": "function", "name": "plain"}, {"type": "custom", "name": "custom"},
-            {"type": "namespace", "name": "space", "tools": [{"type": "function", "name": "inner"}]}]);
-        let summary = if summary { json!("auto") } else { Value::Null };
-        let mut body = json!({"input": "x", "tools": tools, "reasoning": {"summary": summary}});
-        let whole: Value = serde_json::from_str(&answer::<Responses>(&body, events.clone())).unwrap();
-        body["stream"] = json!(true);
-        let stream = objects(&answer::<Responses>(&body, events), &[], &["/none"]);
-        let numbers: Vec<u64> = stream.iter().filter_map(|event| event["sequence_number"].as_u64()).collect();
-        prop_assert!(numbers.iter().copied().eq(0..stream.len() as u64));
-        prop_assert_eq!(&stream.last().unwrap()["response"], &whole);
-        let of = |kind: &str| stream.iter().filter(|event| event["type"] == kind).cloned().collect::<Vec<_>>();
-        let done: Vec<Value> = of("response.output_item.done").iter().map(|event| event["item"].clone()).collect();
-        prop_assert_eq!(&json!(done), &whole["output"]);
-        prop_assert_eq!(of("response.output_item.added").len(), done.len());
-        for (index, item) in done.iter().enumerate() {
-            let join = |kind: &str| -> String {
-                let of_item = |event: &&Value| event["item_id"] == item["id"] && event["output_index"] == index;
-                of(kind).iter().filter(of_item).filter_map(|event| event["delta"].as_str().map(str::to_owned)).collect()
-            };
-            let (kind, place) = match item["type"].as_str().unwrap() {
-                "reasoning" => ("response.reasoning_summary_text.delta", "/summary/0/text"),
-                "message" => ("response.output_text.delta", "/content/0/text"),
-                "function_call" => ("response.function_call_arguments.delta", "/arguments"),
-                _ => ("response.custom_tool_call_input.delta", "/input"),
-            };
-            let joined = join(kind);
-            prop_assert_eq!(Some(joined.as_str()), item.pointer(place).and_then(Value::as_str));
-            prop_assert_eq!(item.get("namespace").is_some(), item["name"] == "inner");
-        }
-    }
-
     #[test]
     fn a_streamed_chat_completion_is_the_whole_one(events in some_events()) {
         let mut body = json!({"messages": [{"content": "x"}]});

@@ -1,129 +1,204 @@
-//! Tools of a request: functions, functions in namespaces, and custom tools, which take plain text.
+//! Tools of every kind, offered to the model as functions, and which of them may be called.
 
+use super::object;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::messages::{Tools, tool_mode};
-use crate::turn::{Tool, ToolChoice};
+use crate::turn::ToolChoice;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-/// The parameter that holds the text of a custom tool.
-const INPUT: &str = "input";
-
-/// What a tool's calls look like to the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How calls of a tool are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// A function.
+    /// With arguments in JSON.
+    #[default]
     Function,
-    /// A function of a namespace: its name there.
-    Inside {
-        /// The namespace.
-        namespace: String,
-        /// The name without it.
-        name: String,
-    },
-    /// A tool that takes plain text.
+    /// With one text as input.
     Custom,
+    /// A search for more tools, which the client makes.
+    Search,
 }
 
-/// The tools that the model is offered. Those that OpenAI runs itself (web search and others) are left out: clients send
-/// them whether or not the server has them.
+/// What the client calls a tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    pub kind: Kind,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+/// Tools by the names that the model calls them by.
+#[derive(Default)]
+pub struct Targets(HashMap<String, Target>);
+
+impl Targets {
+    /// What the model calls `name`; a function where it made the name up.
+    pub fn get(&self, name: &str) -> Target {
+        self.0.get(name).cloned().unwrap_or_else(|| Target { name: name.to_owned(), ..Target::default() })
+    }
+}
+
+/// Tools that servers of OpenAI run. This server has none of them, and the model is not told of them: agents offer them
+/// with every request, and work without.
+fn is_hosted(kind: &str) -> bool {
+    let kinds =
+        ["file_search", "image_generation", "code_interpreter", "mcp", "local_shell", "tool_search", "computer"];
+    kinds.contains(&kind) || kind.starts_with("web_search") || kind.starts_with("computer_use")
+}
+
+/// The tools that the model is told of.
 #[derive(Default)]
 pub struct Offer {
-    tools: Tools,
-    /// Those that are no plain functions, by the name that the model knows.
-    kinds: HashMap<String, Kind>,
+    pub tools: Tools,
+    pub targets: Targets,
 }
 
 impl Offer {
-    /// Reads `tools`.
-    pub fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
-        let mut offer = Self::default();
-        for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
-            let tool = Fields::new(value, format!("tools[{index}]"))?;
-            match tool.text("type")? {
-                Some("function") => offer.tools.add(&tool, "parameters")?,
-                Some("custom") => offer.custom(&tool)?,
-                Some("namespace") => offer.namespace(&tool)?,
-                _ => {}
-            }
-        }
-        Ok(offer)
+    /// Adds the tools of the request; each has a name of its own.
+    pub fn add(&mut self, tools: &[Value], path: &str) -> Result<(), ApiError> {
+        self.add_all(tools, path, None, false)
     }
 
-    fn custom(&mut self, tool: &Fields<'_>) -> Result<(), ApiError> {
-        let mut description = tool.text("description")?.unwrap_or("").to_owned();
-        let format = tool.get("format");
-        if let Some(definition) = format.and_then(|format| format.get("definition")?.as_str()) {
-            let syntax = format.and_then(|format| format.get("syntax")?.as_str()).unwrap_or("formal");
-            description.push_str(&format!("\n\nThe input follows this {syntax} grammar:\n{definition}"));
+    /// Adds tools that a search found, perhaps again.
+    pub fn add_found(&mut self, tools: &[Value], path: &str) -> Result<(), ApiError> {
+        self.add_all(tools, path, None, true)
+    }
+
+    fn add_all(&mut self, tools: &[Value], path: &str, space: Option<&str>, again: bool) -> Result<(), ApiError> {
+        for (index, tool) in tools.iter().enumerate() {
+            let at = format!("{path}[{index}]");
+            let tool = Fields::new(tool, at.as_str())?;
+            let kind = match tool.text("type")?.unwrap_or("function") {
+                "function" => Kind::Function,
+                "custom" => Kind::Custom,
+                "tool_search" if tool.text("execution")? == Some("client") => Kind::Search,
+                // Namespaces do not nest.
+                "namespace" if space.is_none() => {
+                    let name = own_name(&tool)?;
+                    let members = tool.array("tools")?.map_or(&[][..], Vec::as_slice);
+                    self.add_all(members, &tool.path("tools"), Some(name), again)?;
+                    continue;
+                }
+                hosted if is_hosted(hosted) => continue,
+                other => {
+                    let path = tool.path("type");
+                    let message = format!("{path} is {other:?}, expected function, custom or namespace");
+                    return Err(ApiError::param(path, message));
+                }
+            };
+            let function = function(&tool, kind, space)?;
+            if again && self.targets.0.contains_key(&function.offered) {
+                continue;
+            }
+            self.tools.add(&Fields::new(&function.schema, at)?, "parameters")?;
+            self.targets.0.insert(function.offered, function.target);
         }
-        let parameters = json!({"type": "object", "properties": {INPUT: {"type": "string"}}, "required": [INPUT]});
-        let function = json!({"name": tool.get("name"), "description": description, "parameters": parameters});
-        self.tools.add(&Fields::new(&function, tool.path("custom"))?, "parameters")?;
-        self.mark(Kind::Custom);
         Ok(())
     }
 
-    fn namespace(&mut self, tool: &Fields<'_>) -> Result<(), ApiError> {
-        let namespace = tool.text("name")?.ok_or_else(|| tool.wrong("name", "a string"))?;
-        for (index, value) in tool.array("tools")?.into_iter().flatten().enumerate() {
-            let path = format!("{}[{index}]", tool.path("tools"));
-            let inner = Fields::new(value, path.clone())?;
-            let name = inner.text("name")?.ok_or_else(|| inner.wrong("name", "a string"))?;
-            let mut function = value.clone();
-            function["name"] = json!(format!("{namespace}{name}"));
-            self.tools.add(&Fields::new(&function, path)?, "parameters")?;
-            self.mark(Kind::Inside { namespace: namespace.to_owned(), name: name.to_owned() });
+    /// Reads `tool_choice`, which may also leave out some of the tools.
+    pub fn choose(&mut self, fields: &Fields<'_>) -> Result<ToolChoice, ApiError> {
+        let choice = match fields.get("tool_choice") {
+            None => ToolChoice::Auto,
+            Some(Value::String(_)) => tool_mode(fields, "tool_choice")?,
+            Some(choice) => {
+                let choice = Fields::new(choice, "tool_choice")?;
+                match choice.text("type")?.ok_or_else(|| choice.wrong("type", "a string"))? {
+                    "function" | "custom" => ToolChoice::Named(self.named(&choice)?),
+                    "allowed_tools" => {
+                        self.allow(&choice)?;
+                        tool_mode(&choice, "mode")?
+                    }
+                    other => {
+                        let message = format!(
+                            "tool_choice.type is {other:?}, expected function, custom or allowed_tools: this server runs no tools"
+                        );
+                        return Err(ApiError::param("tool_choice.type", message));
+                    }
+                }
+            }
+        };
+        if choice == ToolChoice::Required && self.tools.all.is_empty() {
+            return Err(ApiError::param("tool_choice", "tool_choice asks for a call, but there is no tool to call"));
         }
+        Ok(choice)
+    }
+
+    /// The offered name of the tool that `fields` name.
+    fn named(&self, fields: &Fields<'_>) -> Result<String, ApiError> {
+        let offered = format!("{}{}", fields.text("namespace")?.unwrap_or_default(), own_name(fields)?);
+        if self.targets.0.contains_key(&offered) {
+            return Ok(offered);
+        }
+        let path = fields.path("name");
+        Err(ApiError::param(path.clone(), format!("{path} is {offered:?}, which is not among the tools")))
+    }
+
+    fn allow(&mut self, choice: &Fields<'_>) -> Result<(), ApiError> {
+        let entries = choice.array("tools")?.ok_or_else(|| choice.wrong("tools", "an array"))?;
+        let mut allowed = HashSet::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let entry = Fields::new(entry, format!("{}[{index}]", choice.path("tools")))?;
+            match entry.text("type")?.unwrap_or("function") {
+                "function" | "custom" => {
+                    allowed.insert(self.named(&entry)?);
+                }
+                "tool_search" => {
+                    allowed.insert("tool_search".to_owned());
+                }
+                hosted if is_hosted(hosted) => {}
+                other => {
+                    let path = entry.path("type");
+                    return Err(ApiError::param(
+                        path.clone(),
+                        format!("{path} is {other:?}, expected function or custom"),
+                    ));
+                }
+            }
+        }
+        self.tools.all.retain(|tool| allowed.contains(&tool.name));
         Ok(())
     }
-
-    /// Says what the tool added last is.
-    fn mark(&mut self, kind: Kind) {
-        if let Some(tool) = self.tools.all.last() {
-            self.kinds.insert(tool.name.clone(), kind);
-        }
-    }
-
-    /// The tools for the model.
-    pub fn take(&mut self) -> Vec<Tool> {
-        std::mem::take(&mut self.tools.all)
-    }
-
-    /// What the calls of a tool look like.
-    pub fn kind(&self, name: &str) -> &Kind {
-        self.kinds.get(name).unwrap_or(&Kind::Function)
-    }
 }
 
-/// The text of a custom tool's call; as it stands if it cannot be read.
-pub fn input(arguments: &str) -> String {
-    let value: Option<Value> = serde_json::from_str(arguments).ok();
-    let input = value.as_ref().and_then(|value| value.get(INPUT)?.as_str());
-    input.unwrap_or(arguments).to_owned()
+/// A tool as the model is told of it.
+struct Function {
+    offered: String,
+    schema: Value,
+    target: Target,
 }
 
-/// Whether tools are called. A choice among some tools takes the others out of the offer.
-pub fn choice(fields: &Fields<'_>, offer: &mut Offer) -> Result<ToolChoice, ApiError> {
-    let Some(value) = fields.get("tool_choice") else { return Ok(ToolChoice::Auto) };
-    if value.is_string() {
-        return tool_mode(fields, "tool_choice");
-    }
-    let choice = Fields::new(value, "tool_choice")?;
-    match choice.text("type")? {
-        Some("function" | "custom") => {
-            Ok(ToolChoice::Named(choice.text("name")?.ok_or_else(|| choice.wrong("name", "a string"))?.to_owned()))
+fn function(tool: &Fields<'_>, kind: Kind, space: Option<&str>) -> Result<Function, ApiError> {
+    let name = if kind == Kind::Search { "tool_search" } else { own_name(tool)? };
+    let offered = format!("{}{name}", space.unwrap_or_default());
+    let (description, parameters) = match kind {
+        Kind::Function | Kind::Search => (json!(tool.get("description")), json!(tool.get("parameters"))),
+        Kind::Custom => (
+            json!(custom_description(tool)?),
+            json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}),
+        ),
+    };
+    let strict = tool.get("strict").filter(|_| kind == Kind::Function);
+    let schema = json!({"name": offered, "description": description, "parameters": parameters, "strict": strict});
+    let target = Target { kind, namespace: space.map(str::to_owned), name: name.to_owned() };
+    Ok(Function { offered, schema, target })
+}
+
+fn own_name<'v>(tool: &Fields<'v>) -> Result<&'v str, ApiError> {
+    tool.text("name")?.filter(|name| !name.is_empty()).ok_or_else(|| tool.wrong("name", "1 to 256 bytes of text"))
+}
+
+/// What the model is told of a custom tool; a grammar of its input is one more instruction.
+fn custom_description(tool: &Fields<'_>) -> Result<String, ApiError> {
+    let mut description = tool.text("description")?.unwrap_or_default().to_owned();
+    let Some(format) = object(tool, "format")? else { return Ok(description) };
+    if let Some(definition) = format.text("definition")? {
+        let syntax = format.text("syntax")?.unwrap_or("lark");
+        if !description.is_empty() {
+            description.push_str("\n\n");
         }
-        Some("allowed_tools") => {
-            let mut names = Vec::new();
-            for tool in choice.array("tools")?.into_iter().flatten() {
-                // Tools of OpenAI's own have no name, and are not there anyway.
-                names.extend(tool.get("name").and_then(Value::as_str));
-            }
-            offer.tools.all.retain(|tool| names.contains(&tool.name.as_str()));
-            tool_mode(&choice, "mode")
-        }
-        _ => Err(choice.wrong("type", "\"function\", \"custom\" or \"allowed_tools\"")),
+        description.push_str(&format!("The input must match this {syntax} grammar:\n{definition}"));
     }
+    Ok(description)
 }

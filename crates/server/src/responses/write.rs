@@ -1,269 +1,277 @@
-//! Responses, whole and as a stream.
+//! Answers, whole and as a stream.
 
 use super::Asked;
-use super::tools::{Kind, input};
+use super::input::{self, Live};
+use super::output::{Body, Item, Progress, Status, response, summary_part, text_part};
+use super::tools::Kind;
 use crate::turn::{Delta, Event, Finish, Piece, TokenLogprob};
 use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage, logprobs};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// A whole response: what a stream of the same answer would end with.
-pub fn complete(asked: Arc<Asked>, stamp: &Stamp, outcome: &Outcome) -> Value {
-    let mut writer = Writer::new(asked, stamp.clone());
-    let mut unsent = Sse::default();
-    let choice = outcome.choices.first().cloned().unwrap_or_default();
-    writer.usage = outcome.usage;
-    let mut deltas = vec![
-        Delta::Reasoning(Piece { text: choice.reasoning, logprobs: Vec::new() }),
-        Delta::Content(Piece { text: choice.content, logprobs: choice.content_logprobs }),
-    ];
-    for (index, call) in choice.calls.into_iter().enumerate() {
-        let is_whole = serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok();
-        deltas.push(Delta::CallStart { index, id: call.id, name: call.name });
-        deltas.push(Delta::CallArguments { index, fragment: call.arguments });
-        deltas.extend(is_whole.then_some(Delta::CallEnd { index }));
-    }
-    for delta in deltas {
-        writer.part(delta, &mut unsent);
-    }
-    writer.end(&choice.finish.unwrap_or(Finish::Stop), &mut unsent)
-}
+/// Parts of an answer that the client is not shown before it is told that there are some: clients give up on streams
+/// that are silent for minutes, and hidden reasoning is long.
+const HIDDEN_PARTS_MAX: usize = 64;
 
-/// The item that is being written.
-enum Open {
-    Reasoning { text: String },
-    Message { text: String, tokens: Vec<TokenLogprob> },
-    Call { call_id: String, name: String, arguments: String },
-}
-
-/// Writes a stream.
+/// Writes a stream. Items are opened when their first text comes and closed when the next begins, so they follow one
+/// another, with one exception: where log-probabilities are asked for, those of a call's tokens come at the end and
+/// count as the message's, which therefore stays open until then.
 pub struct Writer {
     asked: Arc<Asked>,
     stamp: Stamp,
-    usage: Usage,
     /// Number of the next event.
-    number: u64,
-    /// Items that are complete.
-    output: Vec<Value>,
-    open: Option<Open>,
-}
-
-fn text_part(text: &str, tokens: Option<&[TokenLogprob]>) -> Value {
-    let mut part = json!({"type": "output_text", "text": text, "annotations": []});
-    if let Some(tokens) = tokens {
-        part["logprobs"] = logprobs(tokens);
-    }
-    part
+    sequence: u64,
+    usage: Usage,
+    items: Vec<Item>,
+    /// Log-probabilities that wait for text to go with.
+    waiting: Vec<TokenLogprob>,
+    hidden: usize,
 }
 
 impl Writer {
-    /// A writer of one response.
+    /// A writer of the answer to `asked`.
     pub fn new(asked: Arc<Asked>, stamp: Stamp) -> Self {
-        Self { asked, stamp, usage: Usage::default(), number: 0, output: Vec::new(), open: None }
+        let (items, waiting) = (Vec::new(), Vec::new());
+        Self { asked, stamp, sequence: 0, usage: Usage::default(), items, waiting, hidden: 0 }
     }
 
-    fn send(&mut self, name: &str, mut members: Value, out: &mut Sse) {
-        let mut event = json!({"type": name, "sequence_number": self.number});
-        if let (Some(event), Some(members)) = (event.as_object_mut(), members.as_object_mut()) {
-            event.append(members);
+    /// The object that a stream of `outcome` would have ended with.
+    pub fn whole(mut self, outcome: &Outcome) -> Value {
+        let out = &mut Sse::default();
+        let choice = outcome.choices.first().cloned().unwrap_or_default();
+        self.delta(Delta::Reasoning(Piece { text: choice.reasoning, logprobs: choice.reasoning_logprobs }), out);
+        self.delta(Delta::Content(Piece { text: choice.content, logprobs: choice.content_logprobs }), out);
+        for (index, call) in choice.calls.into_iter().enumerate() {
+            let is_complete = serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok();
+            self.delta(Delta::CallStart { index, id: call.id, name: call.name }, out);
+            self.delta(Delta::CallArguments { index, fragment: call.arguments }, out);
+            if is_complete {
+                self.delta(Delta::CallEnd { index }, out);
+            }
         }
-        self.number += 1;
-        out.named(name, &event);
-    }
-
-    /// An event about the item that is being written.
-    fn tell(&mut self, name: &str, mut members: Value, out: &mut Sse) {
-        members["item_id"] = json!(self.item_id());
-        members["output_index"] = json!(self.output.len());
-        self.send(name, members, out);
-    }
-
-    fn kind(&self, name: &str) -> &Kind {
-        self.asked.offer.kind(name)
-    }
-
-    fn item_id(&self) -> String {
-        let prefix = match &self.open {
-            Some(Open::Reasoning { .. }) => "rs",
-            Some(Open::Call { name, .. }) if *self.kind(name) == Kind::Custom => "ctc",
-            Some(Open::Call { .. }) => "fc",
-            Some(Open::Message { .. }) | None => "msg",
-        };
-        format!("{prefix}_{}{}", self.stamp.id, self.output.len())
-    }
-
-    /// The item that is being written, as far as it is there.
-    fn item(&self, status: &str) -> Value {
-        let id = self.item_id();
-        let is_done = status != "in_progress";
-        match &self.open {
-            Some(Open::Reasoning { text }) => {
-                let summary: &[Value] = if is_done { &[json!({"type": "summary_text", "text": text})] } else { &[] };
-                json!({"id": id, "type": "reasoning", "status": status, "summary": summary})
-            }
-            Some(Open::Call { call_id, name, arguments }) => match self.kind(name) {
-                Kind::Custom => json!({
-                    "id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name,
-                    "input": if is_done { input(arguments) } else { String::new() },
-                }),
-                kind => {
-                    let mut item = json!({
-                        "id": id, "type": "function_call", "status": status, "name": name, "call_id": call_id,
-                        "arguments": arguments,
-                    });
-                    if let Kind::Inside { namespace, name } = kind {
-                        item["namespace"] = json!(namespace);
-                        item["name"] = json!(name);
-                    }
-                    item
-                }
-            },
-            Some(Open::Message { text, tokens }) => {
-                let tokens = self.asked.shows_logprobs.then_some(tokens.as_slice());
-                let content: &[Value] = if is_done { &[text_part(text, tokens)] } else { &[] };
-                json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
-            }
-            None => Value::Null,
+        self.usage = outcome.usage;
+        match (&outcome.failure, choice.finish) {
+            (None, Some(finish)) => self.finish(&finish, out),
+            (failure, _) => self.fail(failure.as_deref().unwrap_or("the engine has stopped"), out),
         }
     }
 
-    fn begin(&mut self, item: Open, out: &mut Sse) {
-        self.close("completed", out);
-        self.open = Some(item);
-        let (index, item) = (self.output.len(), self.item("in_progress"));
-        self.send("response.output_item.added", json!({"output_index": index, "item": item}), out);
-        match self.open {
-            Some(Open::Reasoning { .. }) => {
-                let part = json!({"type": "summary_text", "text": ""});
-                self.tell("response.reasoning_summary_part.added", json!({"summary_index": 0, "part": part}), out);
-            }
-            Some(Open::Message { .. }) => {
-                let part = text_part("", None);
-                self.tell("response.content_part.added", json!({"content_index": 0, "part": part}), out);
-            }
-            Some(Open::Call { .. }) | None => {}
+    fn send(&mut self, kind: &str, members: Value, out: &mut Sse) {
+        let mut event = json!({"type": kind, "sequence_number": self.sequence});
+        if let (Value::Object(event), Value::Object(members)) = (&mut event, members) {
+            event.extend(members);
+        }
+        self.sequence += 1;
+        self.hidden = 0;
+        out.named(kind, &event);
+    }
+
+    fn response(&self, progress: &Progress<'_>) -> Value {
+        response(&self.asked, &self.stamp, &self.items, progress)
+    }
+
+    /// Takes note of a part that the client does not see.
+    fn hide(&mut self, out: &mut Sse) {
+        self.hidden += 1;
+        if self.hidden >= HIDDEN_PARTS_MAX {
+            self.send("keepalive", json!({}), out);
         }
     }
 
-    fn close(&mut self, status: &str, out: &mut Sse) {
-        let item = self.item(status);
-        match &self.open {
-            None => return,
-            Some(Open::Reasoning { text }) => {
-                let (text, part) = (json!(text), item["summary"][0].clone());
-                let done = json!({"summary_index": 0, "text": text});
-                self.tell("response.reasoning_summary_text.done", done, out);
-                self.tell("response.reasoning_summary_part.done", json!({"summary_index": 0, "part": part}), out);
-            }
-            Some(Open::Message { text, tokens }) => {
-                let done = json!({"content_index": 0, "text": text, "logprobs": logprobs(tokens)});
-                let part = item["content"][0].clone();
-                self.tell("response.output_text.done", done, out);
-                self.tell("response.content_part.done", json!({"content_index": 0, "part": part}), out);
-            }
-            Some(Open::Call { name, arguments, .. }) => {
-                if *self.kind(name) == Kind::Custom {
-                    let input = item["input"].clone();
-                    self.tell("response.custom_tool_call_input.delta", json!({"delta": input}), out);
-                    self.tell("response.custom_tool_call_input.done", json!({"input": input}), out);
-                } else {
-                    let done = json!({"name": item["name"], "arguments": arguments});
-                    self.tell("response.function_call_arguments.done", done, out);
-                }
-            }
-        }
-        let index = self.output.len();
-        self.send("response.output_item.done", json!({"output_index": index, "item": item}), out);
-        self.open = None;
-        self.output.push(item);
-    }
-
-    fn part(&mut self, delta: Delta, out: &mut Sse) {
+    fn delta(&mut self, delta: Delta, out: &mut Sse) {
         match delta {
-            Delta::Reasoning(piece) => {
-                if self.asked.shows_reasoning && !piece.text.is_empty() {
-                    self.reason(&piece.text, out);
-                }
-            }
-            Delta::Content(piece) => self.say(piece, out),
+            Delta::Reasoning(piece) if self.asked.shows_reasoning => self.reasoning(&piece.text, out),
+            Delta::Reasoning(_) => self.hide(out),
+            Delta::Content(piece) => self.content(&piece, out),
             Delta::CallStart { id, name, .. } => {
-                self.begin(Open::Call { call_id: id, name, arguments: String::new() }, out);
+                let target = self.asked.targets.get(&name);
+                self.close_for_next(out);
+                let body = Body::Call { call_id: id, target, arguments: String::new(), live: Live::default() };
+                self.open(body, out);
             }
-            Delta::CallArguments { fragment, .. } => {
-                let Some(Open::Call { name, arguments, .. }) = &mut self.open else { return };
-                arguments.push_str(&fragment);
-                let name = name.clone();
-                // The text of a custom tool is inside of its arguments: it is sent when they are complete.
-                if *self.kind(&name) != Kind::Custom {
-                    self.tell("response.function_call_arguments.delta", json!({"delta": fragment}), out);
+            Delta::CallArguments { fragment, .. } => self.arguments(&fragment, out),
+            Delta::CallEnd { .. } => {
+                if let Some(index) = self.find_open(|body| matches!(body, Body::Call { .. })) {
+                    self.close(index, Status::Completed, out);
                 }
             }
-            Delta::CallEnd { .. } => self.close("completed", out),
         }
     }
 
-    fn reason(&mut self, piece: &str, out: &mut Sse) {
-        if !matches!(self.open, Some(Open::Reasoning { .. })) {
-            self.begin(Open::Reasoning { text: String::new() }, out);
-        }
-        if let Some(Open::Reasoning { text }) = &mut self.open {
-            text.push_str(piece);
-        }
-        self.tell("response.reasoning_summary_text.delta", json!({"summary_index": 0, "delta": piece}), out);
-    }
-
-    fn say(&mut self, piece: Piece, out: &mut Sse) {
-        let is_open = matches!(self.open, Some(Open::Message { .. }));
-        if piece.text.is_empty() && (piece.logprobs.is_empty() || !is_open) {
+    fn reasoning(&mut self, piece: &str, out: &mut Sse) {
+        if piece.is_empty() {
             return;
         }
-        if !is_open {
-            self.begin(Open::Message { text: String::new(), tokens: Vec::new() }, out);
-        }
-        let delta = json!({"content_index": 0, "delta": piece.text, "logprobs": logprobs(&piece.logprobs)});
-        if let Some(Open::Message { text, tokens }) = &mut self.open {
-            text.push_str(&piece.text);
-            tokens.extend(piece.logprobs);
-        }
-        self.tell("response.output_text.delta", delta, out);
+        let index = match self.find_open(|body| matches!(body, Body::Reasoning(_))) {
+            Some(index) => index,
+            None => {
+                self.close_for_next(out);
+                self.open(Body::Reasoning(String::new()), out)
+            }
+        };
+        let Some(Item { id, body: Body::Reasoning(text), .. }) = self.items.get_mut(index) else { return };
+        text.push_str(piece);
+        let members = json!({"item_id": id, "output_index": index, "summary_index": 0, "delta": piece});
+        self.send("response.reasoning_summary_text.delta", members, out);
     }
 
-    /// Ends the stream; the whole response.
-    fn end(&mut self, finish: &Finish, out: &mut Sse) -> Value {
-        let is_cut = *finish == Finish::Length;
-        let status = if is_cut { "incomplete" } else { "completed" };
-        self.close(status, out);
-        let mut response = self.response(status);
-        if is_cut {
-            response["incomplete_details"] = json!({"reason": "max_output_tokens"});
+    fn content(&mut self, piece: &Piece, out: &mut Sse) {
+        self.waiting.extend_from_slice(&piece.logprobs);
+        let found = self.find_open(|body| matches!(body, Body::Message { .. }));
+        if piece.text.is_empty() && (found.is_none() || self.waiting.is_empty()) {
+            return;
         }
-        self.send(&format!("response.{status}"), json!({"response": response}), out);
+        let index = match found {
+            Some(index) => index,
+            None => {
+                self.close_for_next(out);
+                self.open(Body::Message { text: String::new(), tokens: Vec::new() }, out)
+            }
+        };
+        let new = std::mem::take(&mut self.waiting);
+        let Some(Item { id, body: Body::Message { text, tokens }, .. }) = self.items.get_mut(index) else { return };
+        text.push_str(&piece.text);
+        tokens.extend_from_slice(&new);
+        let members = json!({"item_id": id, "output_index": index, "content_index": 0, "delta": piece.text, "logprobs": logprobs(&new)});
+        self.send("response.output_text.delta", members, out);
+    }
+
+    fn arguments(&mut self, fragment: &str, out: &mut Sse) {
+        let Some(index) = self.find_open(|body| matches!(body, Body::Call { .. })) else { return };
+        let Some(Item { id, body: Body::Call { target, arguments, live, .. }, .. }) = self.items.get_mut(index) else {
+            return;
+        };
+        arguments.push_str(fragment);
+        let (kind, delta) = match target.kind {
+            Kind::Function => ("response.function_call_arguments.delta", fragment.to_owned()),
+            Kind::Custom => ("response.custom_tool_call_input.delta", live.push(fragment)),
+            Kind::Search => ("", String::new()),
+        };
+        if delta.is_empty() {
+            return self.hide(out);
+        }
+        let members = json!({"item_id": id, "output_index": index, "delta": delta});
+        self.send(kind, members, out);
+    }
+
+    /// The last item of a kind, unless it is closed.
+    fn find_open(&self, is_kind: impl Fn(&Body) -> bool) -> Option<usize> {
+        self.items.iter().rposition(|item| item.status == Status::InProgress && is_kind(&item.body))
+    }
+
+    fn open(&mut self, body: Body, out: &mut Sse) -> usize {
+        let index = self.items.len();
+        let item = Item::new(&self.stamp, index, body);
+        self.send("response.output_item.added", json!({"output_index": index, "item": item.json()}), out);
+        let part = match &item.body {
+            Body::Reasoning(_) => Some((
+                "response.reasoning_summary_part.added",
+                json!({"item_id": item.id, "output_index": index, "summary_index": 0, "part": summary_part("")}),
+            )),
+            Body::Message { .. } => Some((
+                "response.content_part.added",
+                json!({"item_id": item.id, "output_index": index, "content_index": 0, "part": text_part("", &[])}),
+            )),
+            Body::Call { .. } => None,
+        };
+        if let Some((kind, members)) = part {
+            self.send(kind, members, out);
+        }
+        self.items.push(item);
+        index
+    }
+
+    /// Closes what is open because another item begins. A message that waits for log-probabilities stays open.
+    fn close_for_next(&mut self, out: &mut Sse) {
+        for index in 0..self.items.len() {
+            let status = match self.items.get(index) {
+                Some(Item { status: Status::InProgress, body: Body::Message { .. }, .. })
+                    if self.asked.has_logprobs =>
+                {
+                    continue;
+                }
+                // Only its own end completes a call.
+                Some(Item { body: Body::Call { .. }, .. }) => Status::Incomplete,
+                _ => Status::Completed,
+            };
+            self.close(index, status, out);
+        }
+    }
+
+    /// Closes what is open because the answer ends. The last item has no end of its own where the answer was cut, and a
+    /// call never has.
+    fn close_for_good(&mut self, is_cut: bool, out: &mut Sse) {
+        for index in 0..self.items.len() {
+            let is_last = index + 1 == self.items.len();
+            let is_call = matches!(self.items.get(index), Some(Item { body: Body::Call { .. }, .. }));
+            let status = if is_call || is_last && is_cut { Status::Incomplete } else { Status::Completed };
+            self.close(index, status, out);
+        }
+    }
+
+    /// Closes an item that is open.
+    fn close(&mut self, index: usize, status: Status, out: &mut Sse) {
+        let Some(item) = self.items.get_mut(index).filter(|item| item.status == Status::InProgress) else { return };
+        item.status = status;
+        let mut events: Vec<(&str, Value)> = Vec::new();
+        match &item.body {
+            Body::Reasoning(text) => events.extend([
+                ("response.reasoning_summary_text.done", json!({"summary_index": 0, "text": text})),
+                ("response.reasoning_summary_part.done", json!({"summary_index": 0, "part": summary_part(text)})),
+            ]),
+            Body::Message { text, tokens } => events.extend([
+                ("response.output_text.done", json!({"content_index": 0, "text": text, "logprobs": logprobs(tokens)})),
+                ("response.content_part.done", json!({"content_index": 0, "part": text_part(text, tokens)})),
+            ]),
+            // A call that was cut has no whole text to tell.
+            Body::Call { .. } if status == Status::Incomplete => {}
+            Body::Call { target, arguments, live, .. } => match target.kind {
+                Kind::Function => {
+                    let members = json!({"name": target.name, "arguments": arguments});
+                    events.push(("response.function_call_arguments.done", members));
+                }
+                Kind::Custom => {
+                    let input = input::whole(arguments);
+                    if let Some(rest) = input.strip_prefix(live.text.as_str()).filter(|rest| !rest.is_empty()) {
+                        events.push(("response.custom_tool_call_input.delta", json!({"delta": rest})));
+                    }
+                    events.push(("response.custom_tool_call_input.done", json!({"input": input})));
+                }
+                Kind::Search => {}
+            },
+        }
+        for (_, members) in &mut events {
+            members["item_id"] = json!(item.id);
+            members["output_index"] = json!(index);
+        }
+        events.push(("response.output_item.done", json!({"output_index": index, "item": item.json()})));
+        for (kind, members) in events {
+            self.send(kind, members, out);
+        }
+    }
+
+    fn begin(&mut self, out: &mut Sse) {
+        let response = self.response(&Progress::Going);
+        self.send("response.created", json!({"response": response}), out);
+        self.send("response.in_progress", json!({"response": response}), out);
+    }
+
+    fn finish(&mut self, finish: &Finish, out: &mut Sse) -> Value {
+        let is_cut = *finish == Finish::Length;
+        self.close_for_good(is_cut, out);
+        let (kind, progress) = match is_cut {
+            true => ("response.incomplete", Progress::Cut(&self.usage)),
+            false => ("response.completed", Progress::Done(&self.usage)),
+        };
+        let response = self.response(&progress);
+        self.send(kind, json!({"response": response}), out);
         response
     }
 
-    fn response(&self, status: &str) -> Value {
-        let usage = (status != "in_progress").then(|| {
-            let Usage { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = self.usage;
-            json!({
-                "input_tokens": prompt_tokens,
-                "input_tokens_details": {
-                    "cached_tokens": cached_tokens,
-                    "cache_write_tokens": prompt_tokens - cached_tokens.min(prompt_tokens),
-                },
-                "output_tokens": completion_tokens,
-                "output_tokens_details": {"reasoning_tokens": reasoning_tokens},
-                "total_tokens": prompt_tokens + completion_tokens,
-            })
-        });
-        let mut response = json!({
-            "id": format!("resp_{}", self.stamp.id), "object": "response", "created_at": self.stamp.created,
-            "status": status, "model": self.asked.model, "error": null, "incomplete_details": null,
-            "output": self.output, "usage": usage, "previous_response_id": null, "store": false, "background": false,
-            "truncation": "disabled",
-        });
-        if let Some(members) = response.as_object_mut() {
-            members.extend(self.asked.echo.clone());
-        }
+    fn fail(&mut self, why: &str, out: &mut Sse) -> Value {
+        self.close_for_good(true, out);
+        let response = self.response(&Progress::Failed(&self.usage, why));
+        self.send("response.failed", json!({"response": response}), out);
         response
     }
 }
@@ -272,22 +280,23 @@ impl Encoder for Writer {
     fn event(&mut self, event: Event, out: &mut Sse) {
         self.usage.count(&event);
         match event {
-            Event::Started { .. } => {
-                for name in ["response.created", "response.in_progress"] {
-                    let response = self.response("in_progress");
-                    self.send(name, json!({"response": response}), out);
-                }
-            }
-            Event::Delta { delta, .. } => self.part(delta, out),
+            Event::Started { .. } => self.begin(out),
+            Event::Delta { delta, .. } => self.delta(delta, out),
             Event::Finished { finish, .. } => {
-                self.end(&finish, out);
+                self.finish(&finish, out);
             }
             Event::Failed(why) => {
-                self.close("incomplete", out);
-                let mut response = self.response("failed");
-                response["error"] = json!({"code": "server_error", "message": why});
-                self.send("response.failed", json!({"response": response}), out);
+                self.fail(&why, out);
             }
+        }
+    }
+
+    /// Codex's watchdog hears events only, and clients skip those that they do not know; but the SDKs insist that the
+    /// first one says that the response was created.
+    fn keep_alive(&self) -> &'static str {
+        match self.sequence {
+            0 => ": keep-alive\n\n",
+            _ => "event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n",
         }
     }
 }
