@@ -200,7 +200,7 @@ fn responses_stream_what_they_are_and_continue() {
     for turn in 0..6 {
         input.push(user(&format!("Question {turn}: what is {turn} + 3?")));
         let answer = respond(&json!({"instructions": "You are ds4. Answer in one sentence.", "input": input,
-            "tools": tools, "temperature": 0, "max_output_tokens": 60}));
+            "tools": tools, "temperature": 0, "max_output_tokens": 400}));
         let usage = &answer["usage"];
         let cached = usage["input_tokens_details"]["cached_tokens"].as_u64().unwrap();
         // The last token of an answer is sampled, not evaluated.
