@@ -84,13 +84,15 @@ class Case(unittest.TestCase):
             time.sleep(0.05)
 
 
-class OpenAiChat(Case):
+class OpenAi(Case):
     def setUp(self):
         self.client = openai.OpenAI(base_url=f"{SERVER.url}/v1", api_key=KEY, max_retries=0)
 
     def tearDown(self):
         self.client.close()
 
+
+class OpenAiChat(OpenAi):
     def ask(self, **more):
         more.setdefault("messages", [{"role": "user", "content": SUM}])
         return self.client.chat.completions.create(model=MODEL, **{"temperature": 0, "max_tokens": 600, **more})
@@ -208,13 +210,7 @@ class OpenAiChat(Case):
         self.assert_idle()
 
 
-class OpenAiResponses(Case):
-    def setUp(self):
-        self.client = openai.OpenAI(base_url=f"{SERVER.url}/v1", api_key=KEY, max_retries=0)
-
-    def tearDown(self):
-        self.client.close()
-
+class OpenAiResponses(OpenAi):
     def ask(self, **more):
         return self.client.responses.create(
             **{"model": MODEL, "input": SUM, "temperature": 0, "max_output_tokens": 600, **more})

@@ -3,6 +3,7 @@
 
     ds4 serve --port 8000 &
     python3 scripts/load-test.py http://127.0.0.1:8000 --clients 1,8 --seconds 20
+    python3 scripts/load-test.py http://127.0.0.1:8000 --choices 1,8,1,8    # one request each, its decoding alone
 
 Standard library only. Exit status 1 if any request failed. Local servers only.
 """
@@ -67,15 +68,49 @@ def client(address, number, until, results, lock):
         results.append((tokens, gap, errors, answers, first))
 
 
+def choices(address, count, tokens):
+    """One request for so many answers to a short prompt: tokens a second between the first and the last token."""
+    body = {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "n": count,
+        "max_tokens": tokens,
+        "stream": True,
+        "seed": 3,
+        "logit_bias": {"1": -100},
+    }
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=3600)
+    connection.request("POST", "/v1/chat/completions", json.dumps(body))
+    first = last = None
+    seen = 0
+    for line in connection.getresponse():
+        if not line.startswith(b"data: {"):
+            continue
+        for choice in json.loads(line[6:]).get("choices", []):
+            if choice["delta"].get("content") or choice["delta"].get("reasoning_content"):
+                last = time.monotonic()
+                first = first or last
+                seen += 1
+    if seen <= count:
+        sys.exit("the answers were too short to measure")
+    # The first token of each answer comes at the beginning.
+    print(f"{count} choices: {(seen - count) / (last - first):.2f} tokens/s", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument("--clients", default="1,8", help="numbers of clients, one run each")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--choices", help="numbers of answers to one prompt, one request each; instead of clients")
+    parser.add_argument("--tokens", type=int, default=16, help="tokens of each answer with --choices")
     args = parser.parse_args()
     address = urlparse(args.url)
     if address.hostname not in ("127.0.0.1", "localhost", "::1"):
         parser.error("only servers on this machine are tested")
+    if args.choices:
+        for count in map(int, args.choices.split(",")):
+            choices(address, count, args.tokens)
+        return
     failed = False
     for count in map(int, args.clients.split(",")):
         results, lock, begin = [], threading.Lock(), time.monotonic()

@@ -56,7 +56,7 @@ pub use output::{Answer, BlockStatus, parse_answer};
 pub use prompt::{Prompt, Segment};
 pub use stop::StopStrings;
 pub use stream::{AnswerStream, Event, Place};
-pub use types::{EffortTable, Error, Message, Options, Role, Style, Task, ThinkingMode, ToolCall};
+pub use types::{EffortTable, Error, MAX_EFFORT_CONTEXT, Message, Options, Role, Style, Task, ThinkingMode, ToolCall};
 
 /// Control markers and other fixed texts of the protocol. The tokenizer has those that it recognises;
 /// they stand here too, so that this crate depends on no other of the workspace.

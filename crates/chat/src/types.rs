@@ -121,6 +121,9 @@ pub enum ThinkingMode {
     Max,
 }
 
+/// Smallest context for which [`ThinkingMode::Max`] is honoured (`spec/chat-format.md` §2).
+pub const MAX_EFFORT_CONTEXT: usize = 393_216;
+
 impl ThinkingMode {
     /// The mode for an effort that an API client asks for (`spec/chat-format.md` §3). It is the same for both tables,
     /// since they differ in the prefix of a mode only. Unknown names are `high`, as are `medium` and `xhigh`.
@@ -131,6 +134,11 @@ impl ThinkingMode {
             "max" | "ultra" => Self::Max,
             _ => Self::High,
         }
+    }
+
+    /// What is honoured of this mode in a context of `tokens` tokens.
+    pub fn within(self, tokens: usize) -> Self {
+        if self == Self::Max && tokens < MAX_EFFORT_CONTEXT { Self::High } else { self }
     }
 }
 

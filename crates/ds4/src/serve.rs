@@ -1,6 +1,6 @@
 //! `ds4 serve`: the engine behind HTTP.
 
-use crate::args::{MAX_EFFORT_CONTEXT, ServeArgs};
+use crate::args::ServeArgs;
 use crate::host::Host;
 use crate::interrupt;
 use crate::model::Model;
@@ -29,7 +29,6 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     let facts = ServerFacts {
         context: compute.ctx,
         effort,
-        max_effort_context: MAX_EFFORT_CONTEXT,
         default_max_tokens: args.tokens,
         strict_thinking_sampling: args.strict_thinking_sampling,
     };

@@ -27,11 +27,7 @@ pub fn thinking(facts: &ServerFacts, model: &str, wish: Wish<'_>) -> ThinkingMod
     // A switch of a kind that changes nothing still keeps the alias from acting.
     let on = wish.switch.unwrap_or(by_alias).unwrap_or(true);
     let mode = wish.effort.map_or(ThinkingMode::High, ThinkingMode::from_effort);
-    match mode {
-        _ if !on => ThinkingMode::None,
-        ThinkingMode::Max if facts.context < facts.max_effort_context => ThinkingMode::High,
-        mode => mode,
-    }
+    if on { mode.within(facts.context) } else { ThinkingMode::None }
 }
 
 #[cfg(test)]
@@ -44,11 +40,10 @@ mod tests {
         let facts = |context| ServerFacts {
             context,
             effort: ds4_chat::EffortTable::Preview,
-            max_effort_context: 393_216,
             default_max_tokens: None,
             strict_thinking_sampling: false,
         };
-        let (small, large) = (facts(32768), facts(393_216));
+        let (small, large) = (facts(32768), facts(ds4_chat::MAX_EFFORT_CONTEXT));
         let says = |switch, effort| Wish { switch, effort };
         for (model, wish, expected) in [
             ("any", says(None, None), High),

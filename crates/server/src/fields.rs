@@ -82,6 +82,11 @@ impl<'v> Fields<'v> {
         self.typed(key, "an array", Value::as_array)
     }
 
+    /// A member that is an object.
+    pub fn object(&self, key: &str) -> Result<Option<Self>, ApiError> {
+        self.get(key).map(|value| Self::new(value, self.path(key))).transpose()
+    }
+
     /// A number of things from `min` to `max`.
     pub fn count(&self, key: &str, min: u64, max: u64) -> Result<Option<usize>, ApiError> {
         let Some(number) = self.integer(key)? else { return Ok(None) };

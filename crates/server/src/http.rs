@@ -247,12 +247,11 @@ async fn start<A: Api>(app: &Arc<App>, request: Request, id: &str, path: String)
             trace.request(&id, &path, &body);
         }
         let asked = A::parse(&body, service.facts())?;
-        if let Some(trace) = &app.trace {
-            let tokens = service.prompt_tokens(asked.turn())?;
-            let ids: Vec<TokenId> = tokens.iter().copied().map(TokenId).collect();
-            trace.prompt(&id, tokens.len(), &service.tokenizer().decode(&ids));
-        }
         let events = service.start(asked.turn(), A::PROMPT)?;
+        if let Some(trace) = &app.trace {
+            let ids: Vec<TokenId> = events.prompt().iter().copied().map(TokenId).collect();
+            trace.prompt(&id, ids.len(), &service.tokenizer().decode(&ids));
+        }
         Ok((asked, events))
     })
     .await
@@ -310,8 +309,10 @@ fn stream(app: Arc<App>, id: String, encoder: Box<dyn Encoder>, events: Events) 
             return None;
         }
         let mut sse = Sse::default();
+        // Events that write nothing, such as reasoning that is not shown, are silence too.
+        let deadline = tokio::time::Instant::now() + KEEP_ALIVE;
         loop {
-            match tokio::time::timeout(KEEP_ALIVE, state.events.next()).await {
+            match tokio::time::timeout_at(deadline, state.events.next()).await {
                 Err(_) => return Some((Ok::<_, std::convert::Infallible>(state.encoder.keep_alive().into()), state)),
                 Ok(Some(event)) => {
                     state.clock.see(&state.app.metrics, &event);

@@ -5,7 +5,7 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// Most messages (or input items) of a conversation. Agents reach a few thousand in a context of a million tokens.
 pub const MESSAGES_MAX: usize = 100_000;
 /// Most tools of a request. Agents with many MCP servers come to a few hundred.
-pub const TOOLS_MAX: usize = 1024;
+pub const TOOLS_MAX: usize = ds4_grammar::TOOLS_MAX;
 /// Most bytes of a tool's name.
 pub const TOOL_NAME_BYTES_MAX: usize = 256;
 /// Most stop strings of a request. OpenAI allows 4, Anthropic more.

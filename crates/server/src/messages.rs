@@ -23,7 +23,9 @@ pub fn text(fields: &Fields<'_>, key: &str) -> Result<String, ApiError> {
         }
         let part = Fields::new(part, path.clone())?;
         match part.text("type")?.unwrap_or("text") {
-            "text" | "input_text" | "output_text" => text.push_str(part.text("text")?.unwrap_or("")),
+            "text" | "input_text" | "output_text" | "summary_text" | "reasoning_text" => {
+                text.push_str(part.text("text")?.unwrap_or(""))
+            }
             other => {
                 let message = format!("{path} has type {other:?}; this server reads text only");
                 return Err(ApiError::param(path, message));

@@ -114,7 +114,7 @@ impl Service {
             Refused::Full(_) => ApiError::Busy(refused.to_string()),
             Refused::Stopped => ApiError::Unavailable(refused.to_string()),
         })?;
-        Ok(Events { receiver, pending })
+        Ok(Events { prompt, receiver, pending })
     }
 
     /// What the answer must look like, if not everything is allowed.
@@ -234,11 +234,17 @@ fn render(mut messages: Vec<Message>, turn: &Turn, facts: &ServerFacts) -> Resul
 
 /// The events of a turn. Dropping it cancels what is left.
 pub struct Events {
+    prompt: Arc<[u32]>,
     receiver: UnboundedReceiver<Event>,
     pending: Arc<AtomicUsize>,
 }
 
 impl Events {
+    /// The tokens that are answered.
+    pub fn prompt(&self) -> &[u32] {
+        &self.prompt
+    }
+
     /// The next event; `None` after the last. An engine that died ends the events without a [`Event::Finished`].
     pub async fn next(&mut self) -> Option<Event> {
         let event = self.receiver.recv().await;

@@ -196,8 +196,6 @@ pub struct ServerFacts {
     pub context: usize,
     /// Which effort texts the checkpoint was trained with.
     pub effort: ds4_chat::EffortTable,
-    /// Smallest context for which thinking `max` is honoured; below it, it is `high`.
-    pub max_effort_context: usize,
     /// Most tokens of an answer when the request names none.
     pub default_max_tokens: Option<usize>,
     /// Ignore sampling parameters while thinking, as the official API does.

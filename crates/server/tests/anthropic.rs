@@ -14,7 +14,6 @@ fn facts() -> ServerFacts {
     ServerFacts {
         context: 400_000,
         effort: EffortTable::Preview,
-        max_effort_context: 393_216,
         default_max_tokens: None,
         strict_thinking_sampling: false,
     }

@@ -11,13 +11,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 
 fn facts() -> ServerFacts {
-    ServerFacts {
-        context: 4096,
-        effort: Default::default(),
-        max_effort_context: 393_216,
-        default_max_tokens: None,
-        strict_thinking_sampling: false,
-    }
+    ServerFacts { context: 4096, effort: Default::default(), default_max_tokens: None, strict_thinking_sampling: false }
 }
 
 fn parse(body: &Value) -> Result<Responses, ApiError> {
@@ -306,7 +300,7 @@ fn requests_that_make_no_sense_are_refused_by_name() {
         ),
         (
             item(json!({"type": "reasoning", "summary": [{"type": "input_image"}]})),
-            "input[0].summary[0].type",
+            "input[0].summary[0]",
             "input_image",
         ),
         (item(json!({"type": "function_call", "arguments": "{}"})), "input[0].name", "missing"),
@@ -1019,7 +1013,7 @@ fn the_answer_has_every_member_of_openais() {
 }
 
 #[test]
-fn hidden_reasoning_does_not_silence_a_stream() {
+fn signs_of_life_and_failures() {
     let asked = asked(&json!({"input": "x"}));
     let mut encoder = asked.encoder(stamp());
     let mut out = Sse::default();
@@ -1027,16 +1021,8 @@ fn hidden_reasoning_does_not_silence_a_stream() {
     encoder.event(started(), &mut out);
     assert!(encoder.keep_alive().contains("\ndata: {"));
     out.take();
-    let mut longest = 0;
-    let mut silent = 0;
-    for _ in 0..1000 {
-        encoder.event(delta(Delta::Reasoning(text("hm "))), &mut out);
-        let said = out.take();
-        assert!(!said.contains("hm"));
-        silent = if said.is_empty() { silent + 1 } else { 0 };
-        longest = longest.max(silent);
-    }
-    assert!((10..100).contains(&longest), "{longest}");
+    encoder.event(delta(Delta::Reasoning(text("hm "))), &mut out);
+    assert_eq!(out.take(), "", "reasoning is not shown");
     let failed = stream(&asked, &[started(), Event::Failed("why".to_owned())]);
     let last = failed.last().expect("an end");
     assert_eq!(last["response"]["error"], json!({"code": "server_error", "message": "why"}));

@@ -27,7 +27,6 @@ fn facts() -> ServerFacts {
     ServerFacts {
         context: 32768,
         effort: EffortTable::Preview,
-        max_effort_context: 393_216,
         default_max_tokens: None,
         strict_thinking_sampling: false,
     }
@@ -181,7 +180,7 @@ fn recorded_messages() {
 /// The events of an answer: reasoning, content, calls in pieces; the last call may be cut off.
 fn some_events() -> impl Strategy<Value = Vec<Event>> {
     let pieces = || prop::collection::vec("[a-z\u{e9}\n\"]{1,6}", 0..4);
-    let call = (0..3usize, "[a-z ]{0,8}", 1..9usize);
+    let call = ("[a-z_]{1,8}", "[a-z ]{0,8}", 1..9usize);
     (pieces(), pieces(), prop::collection::vec(call, 0..4), any::<bool>()).prop_map(
         |(reasoning, content, calls, cut)| {
             let piece = |text: String| Piece { text, logprobs: Vec::new() };
@@ -189,7 +188,6 @@ fn some_events() -> impl Strategy<Value = Vec<Event>> {
             deltas.extend(content.into_iter().map(|text| Delta::Content(piece(text))));
             let last = calls.len();
             for (index, (name, value, size)) in calls.into_iter().enumerate() {
-                let name = ["plain", "custom", "spaceinner"][name].to_owned();
                 deltas.push(Delta::CallStart { index, id: format!("call_{index}"), name });
                 let arguments = json!({"input": value}).to_string();
                 let is_cut = cut && index + 1 == last;

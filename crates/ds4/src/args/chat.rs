@@ -4,9 +4,6 @@ use super::{CONTEXT_MAX, ComputeArgs, ModelArgs, SamplingArgs, tokens};
 use clap::Args;
 use ds4_chat::ThinkingMode;
 
-/// Smallest context for which the most thinking is honoured (`spec/chat-format.md` §2).
-pub const MAX_EFFORT_CONTEXT: usize = 393_216;
-
 const EXAMPLES: &str = "\
 What you type is answered; /help lists the commands. A line that ends with a backslash goes on in the
 next one. Ctrl-C ends an answer, Ctrl-D the program. On a terminal reasoning is shown in grey, elsewhere it
@@ -60,9 +57,4 @@ impl FormatArgs {
             _ => ThinkingMode::High,
         }
     }
-}
-
-/// What is honoured of `asked` in a context of `ctx` tokens.
-pub fn honoured(asked: ThinkingMode, ctx: usize) -> ThinkingMode {
-    if asked == ThinkingMode::Max && ctx < MAX_EFFORT_CONTEXT { ThinkingMode::High } else { asked }
 }

@@ -8,7 +8,7 @@ mod run;
 mod serve;
 mod tokenize;
 
-pub use chat::{ChatArgs, FormatArgs, MAX_EFFORT_CONTEXT, honoured};
+pub use chat::{ChatArgs, FormatArgs};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use inspect::InspectArgs;
 pub use quantize::QuantizeArgs;

@@ -1,7 +1,7 @@
 //! The conversation and its answers.
 
 use super::name;
-use crate::args::{ChatArgs, MAX_EFFORT_CONTEXT, honoured};
+use crate::args::ChatArgs;
 use crate::host::Host;
 use crate::interrupt::Interrupt;
 use crate::model::Model;
@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::sampling;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
-use ds4_chat::{Message, Role, ThinkingMode};
+use ds4_chat::{MAX_EFFORT_CONTEXT, Message, Role, ThinkingMode};
 use ds4_engine::scheduler::SchedulerOptions;
 use ds4_server::service::Events;
 use ds4_server::turn::{Delta, Event, Finish, Format, Input, ToolChoice, Turn};
@@ -66,7 +66,7 @@ impl Talk {
 
     fn warn_of_effort(&self) {
         let ctx = self.args.compute.ctx;
-        if honoured(self.thinking, ctx) != self.thinking {
+        if self.thinking.within(ctx) != self.thinking {
             output::notice(&format!("a context of {ctx} tokens is too small for that: it takes {MAX_EFFORT_CONTEXT}"));
         }
     }
@@ -193,7 +193,7 @@ impl Talk {
         messages.extend(self.messages.iter().cloned());
         Ok(Turn {
             input: Input::Conversation(messages),
-            thinking: honoured(self.thinking, self.args.compute.ctx),
+            thinking: self.thinking.within(self.args.compute.ctx),
             tools: Vec::new(),
             tool_choice: ToolChoice::Auto,
             parallel_tool_calls: true,
@@ -220,7 +220,6 @@ fn host(args: &ChatArgs) -> Result<(Host, usize)> {
     let facts = ServerFacts {
         context: args.compute.ctx,
         effort: model.effort_table(),
-        max_effort_context: MAX_EFFORT_CONTEXT,
         default_max_tokens: args.tokens,
         strict_thinking_sampling: false,
     };

@@ -2,7 +2,7 @@
 
 use super::room;
 use super::session::{Session, Timings};
-use crate::args::{RunArgs, honoured};
+use crate::args::RunArgs;
 use crate::model::Model;
 use crate::output;
 use crate::sampling;
@@ -56,7 +56,7 @@ pub fn run(
     let seed = params.seed;
     let mut sampler = Sampler::new(params, prompt)?;
     let mut session = Session::new(args, model, started)?;
-    let thinks = honoured(args.format.thinking(), args.compute.ctx) != ThinkingMode::None;
+    let thinks = args.format.thinking() != ThinkingMode::None;
     let mut text = Text {
         decoder: tokenizer.decoder(),
         format: (!args.raw).then(|| AnswerStream::new(thinks, false)),

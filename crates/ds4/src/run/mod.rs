@@ -12,7 +12,7 @@ mod dump;
 mod perplexity;
 mod session;
 
-use crate::args::{RunArgs, honoured};
+use crate::args::RunArgs;
 use crate::model::Model;
 use crate::{text, tokenize};
 use anyhow::{Result, bail};
@@ -57,7 +57,7 @@ fn question(args: &RunArgs, model: &Model, tokenizer: &Tokenizer, text: String) 
     if !tokenizer.has_chat_markers() {
         bail!("the model's vocabulary lacks control tokens of the chat format; use --raw to continue the text");
     }
-    let thinking = honoured(args.format.thinking(), args.compute.ctx);
+    let thinking = args.format.thinking().within(args.compute.ctx);
     let options = Options { thinking, effort: model.effort_table(), ..Options::default() };
     let system = Some(&args.format.system).filter(|text| !text.is_empty());
     let mut messages: Vec<Message> = system.map(|text| Message::new(Role::System, text)).into_iter().collect();

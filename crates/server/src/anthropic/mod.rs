@@ -26,7 +26,7 @@ impl Api for Messages {
         let body = body(bytes)?;
         let fields = Fields::new(&body, "")?;
         let model = model(&fields)?;
-        let output = fields.get("output_config").map(|value| Fields::new(value, "output_config")).transpose()?;
+        let output = fields.object("output_config")?;
         let effort = output.as_ref().map(|output| output.text("effort")).transpose()?.flatten();
         let effort = effort.map_or_else(|| fields.text("reasoning_effort"), |effort| Ok(Some(effort)))?;
         let thinking = effort::thinking(facts, &model, Wish { switch: switch(&fields)?, effort });

@@ -163,8 +163,7 @@ pub fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, ApiError> {
     let mut tools = Tools::default();
     for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
         let tool = Fields::new(value, format!("tools[{index}]"))?;
-        let schema = tool.get("input_schema");
-        schema.map(|schema| Fields::new(schema, tool.path("input_schema"))).transpose()?;
+        let schema = tool.object("input_schema")?;
         match tool.text("type")? {
             None | Some("custom" | "function") => tools.add(&tool, "input_schema")?,
             Some(_) if schema.is_some() => tools.add(&tool, "input_schema")?,

@@ -27,7 +27,7 @@ pub fn common(fields: &Fields<'_>, facts: &ServerFacts, form: Form) -> Result<Co
     let max_tokens = fields.count("max_tokens", 1, MAX_TOKENS_MAX)?;
     let max_tokens =
         max_tokens.map_or_else(|| fields.count("max_completion_tokens", 1, MAX_TOKENS_MAX), |n| Ok(Some(n)))?;
-    let options = fields.get("stream_options").map(|value| Fields::new(value, "stream_options")).transpose()?;
+    let options = fields.object("stream_options")?;
     let usage = options.map(|options| options.flag("include_usage")).transpose()?.flatten().unwrap_or(false);
     let turn = Turn {
         input: Input::Conversation(Vec::new()),

@@ -113,7 +113,7 @@ impl<'v> Conversation<'v> {
     /// Keeps reasoning for the answer that follows. What is encrypted cannot be read: the server's memory restores it.
     fn add_reasoning(&mut self, item: &Fields<'_>) -> Result<(), ApiError> {
         for key in ["summary", "content"] {
-            let part = reasoning_text(item, key)?;
+            let part = text(item, key)?;
             if !self.reasoning.is_empty() && !part.is_empty() {
                 self.reasoning.push('\n');
             }
@@ -185,28 +185,4 @@ fn raw(value: &Value) -> String {
 fn is_text(value: &Value) -> bool {
     let is_part = |part: &Value| part.is_string() || part.get("type").is_some_and(Value::is_string);
     value.is_string() || value.as_array().is_some_and(|parts| parts.iter().all(is_part))
-}
-
-/// The text of a reasoning item's member, whose parts have types of their own.
-fn reasoning_text(item: &Fields<'_>, key: &str) -> Result<String, ApiError> {
-    let Some(Value::Array(parts)) = item.get(key) else { return text(item, key) };
-    let mut joined = String::new();
-    for (index, part) in parts.iter().enumerate() {
-        let part = match part {
-            Value::String(part) => Some(part.as_str()),
-            part => {
-                let part = Fields::new(part, format!("{}[{index}]", item.path(key)))?;
-                match part.text("type")? {
-                    None | Some("summary_text" | "reasoning_text" | "text") => part.text("text")?,
-                    Some(other) => {
-                        let path = part.path("type");
-                        let message = format!("{path} is {other:?}, expected summary_text or reasoning_text");
-                        return Err(ApiError::param(path, message));
-                    }
-                }
-            }
-        };
-        joined.push_str(part.unwrap_or_default());
-    }
-    Ok(joined)
 }

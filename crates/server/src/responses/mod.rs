@@ -58,11 +58,6 @@ fn refuse_members(fields: &Fields<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A member that is an object.
-fn object<'v>(fields: &Fields<'v>, key: &str) -> Result<Option<Fields<'v>>, ApiError> {
-    fields.get(key).map(|value| Fields::new(value, fields.path(key))).transpose()
-}
-
 /// What `reasoning` asks for.
 struct Reasoning<'v> {
     effort: Option<&'v str>,
@@ -71,7 +66,7 @@ struct Reasoning<'v> {
 
 impl<'v> Reasoning<'v> {
     fn read(fields: &Fields<'v>) -> Result<Self, ApiError> {
-        let Some(reasoning) = object(fields, "reasoning")? else { return Ok(Self { effort: None, summary: None }) };
+        let Some(reasoning) = fields.object("reasoning")? else { return Ok(Self { effort: None, summary: None }) };
         // The second name is the older one.
         let summary =
             reasoning.text("summary")?.map_or_else(|| reasoning.text("generate_summary"), |it| Ok(Some(it)))?;
@@ -84,8 +79,8 @@ impl<'v> Reasoning<'v> {
 }
 
 fn format(fields: &Fields<'_>) -> Result<Format, ApiError> {
-    let Some(text) = object(fields, "text")? else { return Ok(Format::Text) };
-    let Some(format) = object(&text, "format")? else { return Ok(Format::Text) };
+    let Some(text) = fields.object("text")? else { return Ok(Format::Text) };
+    let Some(format) = text.object("format")? else { return Ok(Format::Text) };
     match format.text("type")? {
         None | Some("text") => Ok(Format::Text),
         Some("json_object") => Ok(Format::JsonObject),
@@ -117,7 +112,7 @@ fn echo(
     reasoning: &Reasoning<'_>,
 ) -> Result<Map<String, Value>, ApiError> {
     let or = |key: &str, default: Value| fields.get(key).cloned().unwrap_or(default);
-    let metadata = object(fields, "metadata")?.and_then(|_| fields.get("metadata").cloned());
+    let metadata = fields.object("metadata")?.and_then(|_| fields.get("metadata").cloned());
     let mut text = or("text", json!({}));
     if text["format"].is_null() {
         text["format"] = json!({"type": "text"});

@@ -1,6 +1,5 @@
 //! Tools of every kind, offered to the model as functions, and which of them may be called.
 
-use super::object;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::messages::{Tools, tool_mode};
@@ -192,7 +191,7 @@ fn own_name<'v>(tool: &Fields<'v>) -> Result<&'v str, ApiError> {
 /// What the model is told of a custom tool; a grammar of its input is one more instruction.
 fn custom_description(tool: &Fields<'_>) -> Result<String, ApiError> {
     let mut description = tool.text("description")?.unwrap_or_default().to_owned();
-    let Some(format) = object(tool, "format")? else { return Ok(description) };
+    let Some(format) = tool.object("format")? else { return Ok(description) };
     if let Some(definition) = format.text("definition")? {
         let syntax = format.text("syntax")?.unwrap_or("lark");
         if !description.is_empty() {

@@ -9,10 +9,6 @@ use crate::wire::{Encoder, Outcome, Sse, Stamp, Usage, logprobs};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Parts of an answer that the client is not shown before it is told that there are some: clients give up on streams
-/// that are silent for minutes, and hidden reasoning is long.
-const HIDDEN_PARTS_MAX: usize = 64;
-
 /// Writes a stream. Items are opened when their first text comes and closed when the next begins, so they follow one
 /// another, with one exception: where log-probabilities are asked for, those of a call's tokens come at the end and
 /// count as the message's, which therefore stays open until then.
@@ -25,14 +21,13 @@ pub struct Writer {
     items: Vec<Item>,
     /// Log-probabilities that wait for text to go with.
     waiting: Vec<TokenLogprob>,
-    hidden: usize,
 }
 
 impl Writer {
     /// A writer of the answer to `asked`.
     pub fn new(asked: Arc<Asked>, stamp: Stamp) -> Self {
         let (items, waiting) = (Vec::new(), Vec::new());
-        Self { asked, stamp, sequence: 0, usage: Usage::default(), items, waiting, hidden: 0 }
+        Self { asked, stamp, sequence: 0, usage: Usage::default(), items, waiting }
     }
 
     /// The object that a stream of `outcome` would have ended with.
@@ -62,7 +57,6 @@ impl Writer {
             event.extend(members);
         }
         self.sequence += 1;
-        self.hidden = 0;
         out.named(kind, &event);
     }
 
@@ -70,18 +64,10 @@ impl Writer {
         response(&self.asked, &self.stamp, &self.items, progress)
     }
 
-    /// Takes note of a part that the client does not see.
-    fn hide(&mut self, out: &mut Sse) {
-        self.hidden += 1;
-        if self.hidden >= HIDDEN_PARTS_MAX {
-            self.send("keepalive", json!({}), out);
-        }
-    }
-
     fn delta(&mut self, delta: Delta, out: &mut Sse) {
         match delta {
             Delta::Reasoning(piece) if self.asked.shows_reasoning => self.reasoning(&piece.text, out),
-            Delta::Reasoning(_) => self.hide(out),
+            Delta::Reasoning(_) => {}
             Delta::Content(piece) => self.content(&piece, out),
             Delta::CallStart { id, name, .. } => {
                 let target = self.asked.targets.get(&name);
@@ -148,7 +134,7 @@ impl Writer {
             Kind::Search => ("", String::new()),
         };
         if delta.is_empty() {
-            return self.hide(out);
+            return;
         }
         let members = json!({"item_id": id, "output_index": index, "delta": delta});
         self.send(kind, members, out);
