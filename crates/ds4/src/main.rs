@@ -5,6 +5,7 @@
 //! | `args/` | what was typed |
 //! | `run/` | `ds4 run`: answer, completion, dumps, perplexity |
 //! | `chat/` | `ds4 chat`: a conversation in the terminal |
+//! | `kv.rs`, `sessions.rs` | `ds4 kv`, `ds4 sessions`: states and conversations on disk |
 //! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
 //! | `tokenize.rs` | `ds4 tokenize` |
@@ -22,6 +23,7 @@ mod debug;
 mod host;
 mod inspect;
 mod interrupt;
+mod kv;
 mod memory;
 mod model;
 mod output;
@@ -32,6 +34,7 @@ mod run;
 mod sampling;
 mod screen;
 mod serve;
+mod sessions;
 mod text;
 mod tiny_model;
 mod tokenize;
@@ -51,6 +54,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Chat(args) => chat::run(*args),
         Command::Serve(args) => serve::run(*args),
+        Command::Kv(command) => kv::run(command),
+        Command::Sessions(args) => sessions::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),

@@ -70,7 +70,7 @@ mod tests {
 
     /// The published sizes, as far as memory depends on them.
     fn published() -> Config {
-        let tiny = crate::tiny_model::gguf(crate::recipe::Recipe::Q8, 1).unwrap();
+        let tiny = crate::tiny_model::gguf(crate::recipe::Recipe::Q8, 1, crate::tiny_model::KvShape::TINY).unwrap();
         let tiny = Config::from_file(&ds4_gguf::File::from_vec(tiny).unwrap()).unwrap();
         let kind = |il: usize| match il {
             0 | 1 => LayerKind::Sliding,

@@ -33,6 +33,14 @@ impl Progress {
         }
     }
 
+    /// So many are done, of as many as are known now.
+    pub fn set_of(&self, done: usize, total: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(total as u64);
+        }
+        self.set(done);
+    }
+
     /// So many are done in all.
     pub fn set(&self, done: usize) {
         if let Some(bar) = &self.0 {

@@ -147,7 +147,10 @@ mod tests {
 
     #[test]
     fn no_tensor_of_the_architecture_is_without_family() {
-        let file = ds4_gguf::File::from_vec(crate::tiny_model::gguf(Recipe::F32, 1).unwrap()).unwrap();
+        let file = ds4_gguf::File::from_vec(
+            crate::tiny_model::gguf(Recipe::F32, 1, crate::tiny_model::KvShape::TINY).unwrap(),
+        )
+        .unwrap();
         for tensor in file.tensors() {
             let family = Family::of(&tensor.name);
             assert_ne!(family, Family::Other, "{}", tensor.name);

@@ -1,7 +1,7 @@
 //! `ds4 serve`: the engine behind HTTP.
 
 use crate::args::ServeArgs;
-use crate::host::Host;
+use crate::host::{Host, Keep};
 use crate::interrupt;
 use crate::model::Model;
 use crate::output;
@@ -32,7 +32,8 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         default_max_tokens: args.tokens,
         strict_thinking_sampling: args.strict_thinking_sampling,
     };
-    let host = Host::start(model, compute, args.model.threads, options, facts)?;
+    let keep = args.keep.kv_dir.as_deref().map(|dir| Keep::open(dir, &args.keep)).transpose()?;
+    let host = Host::start(model, compute, args.model.threads, options, facts, keep)?;
     let address = SocketAddr::new(args.host, args.port);
     if keys.is_empty() && !args.host.is_loopback() {
         output::notice("no API key is set: everyone who can reach this address can use the server (--api-key-file)");

@@ -11,6 +11,7 @@ use crate::rope::Rope;
 use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub trait Backend: Sized + Send + Sync {
     type Buffer: Send + Sync;
     /// KV state of one sequence. `Clone` is a fork: history is shared, the frontier copied.
     type Cache: Clone + Send + Sync;
+    /// A part of the history that never changes again: the compressed rows of [`PAGE_TOKENS`](crate::kv::PAGE_TOKENS) tokens.
+    type Page: Send + Sync;
     /// Experts and weights chosen for each row.
     type Routes: Default + Send + Sync;
     /// Compressed rows chosen for each row.
@@ -107,6 +110,24 @@ pub trait Backend: Sized + Send + Sync {
     fn sequence_bytes(&self, tokens: usize) -> u64;
     /// Bytes of `cache` but for the pages in `counted`, which gets the others: caches that share pages can be added up.
     fn cache_bytes(&self, cache: &Self::Cache, counted: &mut HashSet<usize>) -> u64;
+
+    /// What KV rows depend on besides the model: their rounding and the arithmetic. States of another mode are not continued.
+    fn kv_mode(&self) -> String;
+    /// Bytes of a page.
+    fn page_size(&self) -> usize;
+    /// The pages that the first `tokens` tokens filled.
+    fn finished_pages<'a>(&self, cache: &'a Self::Cache, tokens: usize) -> &'a [Arc<Self::Page>];
+    /// The bytes of a page, laid out as [`KvLayout`](crate::kv::KvLayout) says.
+    fn page_bytes<'a>(&self, page: &'a Self::Page) -> Result<Cow<'a, [u8]>>;
+    /// A page of such bytes.
+    fn page(&self, bytes: Vec<u8>) -> Result<Self::Page>;
+    /// What the finished pages do not hold of a state of `tokens` tokens: window, open page, compressors.
+    fn save_frontier(&self, cache: &Self::Cache, tokens: usize) -> Result<Vec<u8>>;
+    /// About how many bytes that takes.
+    fn saved_frontier_bytes(&self, tokens: usize) -> u64;
+    /// The state of `tokens` tokens from its finished pages and its frontier, bit for bit what was saved. The bytes may come
+    /// from anywhere: wrong ones give an error.
+    fn restore(&self, tokens: usize, pages: Vec<Arc<Self::Page>>, frontier: &[u8]) -> Result<Self::Cache>;
 
     /// Runs the operations of one step; a backend may use it to enter its thread pool or open a command list.
     fn run<R: Send>(&self, step: impl FnOnce() -> Result<R> + Send) -> Result<R> {

@@ -7,10 +7,15 @@ use crate::error::{Error, Result};
 use crate::forward::{HEADS_AT_ONCE, Pass, Ropes, Workspace};
 use crate::weights::Weights;
 use ds4_gguf::File;
+use ds4_store::Hash;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// Largest prefill chunk accepted, in tokens.
 pub const CHUNK_MAX: usize = 8192;
+
+/// Bytes of each tensor that identify a model: files with equal metadata may have other weights.
+const IDENTITY_SAMPLE_BYTES: usize = 256;
 
 /// How to set up an [`Engine`].
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +67,24 @@ impl<B: Backend> Sequence<B> {
         self.broken
     }
 
+    /// The sequence of `tokens` with the state that they made: one that a [`Backend`] restored.
+    pub fn restored(tokens: Vec<TokenId>, cache: B::Cache) -> Self {
+        Self { tokens, cache, broken: false }
+    }
+
     /// KV state, for what only a backend knows.
     pub fn cache(&self) -> &B::Cache {
         &self.cache
     }
+}
+
+/// What a KV state belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// For comparison.
+    pub hash: Hash,
+    /// For people.
+    pub label: String,
 }
 
 /// Which rows of a piece give logits.
@@ -91,7 +110,7 @@ pub struct Rows<'a, B: Backend> {
 
 /// A loaded model on a backend.
 pub struct Engine<B: Backend> {
-    backend: B,
+    backend: Arc<B>,
     config: Config,
     weights: Weights<B>,
     ropes: Ropes,
@@ -111,7 +130,7 @@ impl<B: Backend> Engine<B> {
         let options = EngineOptions { chunk, ..options };
         let workspace = Workspace::new(&backend, &config, chunk, chunk.min(HEADS_AT_ONCE))?;
         let ropes = Ropes::new(&config);
-        Ok(Self { backend, config, weights, ropes, workspace, options, file })
+        Ok(Self { backend: Arc::new(backend), config, weights, ropes, workspace, options, file })
     }
 
     /// Hyper-parameters.
@@ -122,6 +141,25 @@ impl<B: Backend> Engine<B> {
     /// The device.
     pub fn backend(&self) -> &B {
         &self.backend
+    }
+
+    /// The device, to be used on another thread.
+    pub fn shared_backend(&self) -> Arc<B> {
+        Arc::clone(&self.backend)
+    }
+
+    /// What a KV state belongs to: the model, by its metadata, its table of tensors and samples of its weights, and the rounding and
+    /// arithmetic of the backend.
+    pub fn identity(&self) -> Identity {
+        let mode = self.backend.kv_mode();
+        let mut hasher = Sha256::new_with_prefix(self.file.directory_bytes());
+        for tensor in self.file.tensors() {
+            let data = self.file.data(tensor);
+            hasher.update(&data[..data.len().min(IDENTITY_SAMPLE_BYTES)]);
+        }
+        hasher.update(&mode);
+        let name = self.config.name.as_deref().unwrap_or("a model without a name");
+        Identity { hash: hasher.finalize().into(), label: format!("{name}, {mode}") }
     }
 
     /// Most tokens of a sequence.
@@ -170,7 +208,7 @@ impl<B: Backend> Engine<B> {
             caches.push(&mut piece.sequence.cache);
         }
         let step = Step { config: &self.config, tokens: &tokens, positions: &positions, segments: &segments };
-        let pass = Pass { backend: &self.backend, weights: &self.weights, ropes: &self.ropes, step };
+        let pass = Pass { backend: &*self.backend, weights: &self.weights, ropes: &self.ropes, step };
         let workspace = &mut self.workspace;
         let logits = self.backend.run(|| pass.run(workspace, &mut caches, &wanted, stop))?;
         for piece in pieces {

@@ -11,6 +11,7 @@
 //! | `forward.rs` | the one forward pass |
 //! | `engine.rs` | sequences, steps, chunked prefill |
 //! | `prefix.rs` | checkpoints to continue from |
+//! | `disk.rs` | the same on disk |
 //! | `scheduler/` | continuous batching of many sequences |
 //! | `kv/` | pages, frontier, rounding |
 //! | `cpu/` | the CPU backend |
@@ -20,6 +21,7 @@
 pub mod backend;
 pub mod config;
 pub mod cpu;
+pub mod disk;
 mod engine;
 mod error;
 mod forward;
@@ -31,7 +33,7 @@ pub mod scheduler;
 pub mod weights;
 
 pub use config::{Config, LayerKind};
-pub use engine::{CHUNK_MAX, Engine, EngineOptions, Logits, Rows, Sequence};
+pub use engine::{CHUNK_MAX, Engine, EngineOptions, Identity, Logits, Rows, Sequence};
 pub use error::{Error, Result};
 pub use forward::step_bytes;
 

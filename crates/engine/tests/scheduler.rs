@@ -1,14 +1,16 @@
 //! The scheduler on the demo model: answers do not depend on company, prefixes are reused, nothing runs for nobody.
 
+mod common;
+
+use common::{Seen, job, prompt};
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::RowFormat;
-use ds4_engine::sampler::argmax;
-use ds4_engine::scheduler::{End, Follower, Handle, Job, Refused, Scheduler, SchedulerOptions};
+use ds4_engine::scheduler::{End, Handle, Refused, Scheduler, SchedulerOptions};
 use ds4_engine::{Config, Engine, EngineOptions, TokenId};
 use ds4_gguf::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const CHUNK: usize = 64;
@@ -22,76 +24,12 @@ fn engine() -> Engine<CpuBackend> {
     Engine::new(file, config, backend, EngineOptions { context: 2048, chunk: CHUNK }).unwrap()
 }
 
-/// What came of an answer.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Seen {
-    cached: Option<usize>,
-    tokens: Vec<TokenId>,
-    end: Option<End>,
-}
-
-/// Takes the most probable token `most` times.
-struct Greedy {
-    most: usize,
-    seen: Arc<Mutex<Seen>>,
-    gone: Arc<AtomicBool>,
-}
-
-impl Follower for Greedy {
-    fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
-    }
-
-    fn admitted(&mut self, cached: usize) {
-        self.seen.lock().unwrap().cached = Some(cached);
-    }
-
-    fn next(&mut self, logits: &mut [f32]) -> Option<TokenId> {
-        let token = argmax(logits);
-        let tokens = &mut self.seen.lock().unwrap().tokens;
-        tokens.push(token);
-        (tokens.len() < self.most).then_some(token)
-    }
-
-    fn ended(&mut self, why: End) {
-        self.seen.lock().unwrap().end = Some(why);
-    }
-}
-
-/// An answer that is under way.
-struct Answer {
-    seen: Arc<Mutex<Seen>>,
-    gone: Arc<AtomicBool>,
-}
-
-impl Answer {
-    fn seen(&self) -> Seen {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-fn job(tokens: &[TokenId], checkpoints: &[usize], most: usize, answers: usize) -> (Job, Vec<Answer>) {
-    let mut followers: Vec<Box<dyn Follower>> = Vec::new();
-    let mut handles = Vec::new();
-    for _ in 0..answers {
-        let (seen, gone) = (Arc::default(), Arc::default());
-        followers.push(Box::new(Greedy { most, seen: Arc::clone(&seen), gone: Arc::clone(&gone) }));
-        handles.push(Answer { seen, gone });
-    }
-    (Job { tokens: tokens.to_vec(), checkpoints: checkpoints.to_vec(), answer_tokens: most, followers }, handles)
-}
-
 fn scheduler(kv_bytes: u64) -> Scheduler<CpuBackend> {
     Scheduler::new(engine(), SchedulerOptions { kv_bytes, queue: 4, pause: Duration::from_millis(50) })
 }
 
 fn run(scheduler: &mut Scheduler<CpuBackend>) {
     while scheduler.step() {}
-}
-
-/// Some text of the vocabulary: any tokens will do.
-fn prompt(seed: u32, length: usize) -> Vec<TokenId> {
-    (0..length as u32).map(|i| 20 + (seed.wrapping_mul(7919).wrapping_add(i.wrapping_mul(i + 31))) % 3000).collect()
 }
 
 #[test]

@@ -103,6 +103,12 @@ impl File {
         found.ok().map(|at| tensor(&by_name[at]))
     }
 
+    /// Everything before the payloads: header, metadata and the table of tensors, as they stand in the file.
+    pub fn directory_bytes(&self) -> &[u8] {
+        // Fits: the directory was checked against the length of these very bytes.
+        &self.bytes()[..self.data_start() as usize]
+    }
+
     /// The payload of a tensor of this file, exactly [`TensorInfo::n_bytes`] long.
     ///
     /// Payloads of different tensors may overlap. In a mapped file, reading a part that has been cut

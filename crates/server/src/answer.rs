@@ -25,6 +25,8 @@ pub struct Plan {
     pub history: Option<History>,
     /// It begins with reasoning.
     pub thinking: bool,
+    /// Later prompts hold its reasoning, whatever it is.
+    pub keeps_reasoning: bool,
     /// It may hold calls.
     pub tools: bool,
     /// Texts that end it; none of them empty.
@@ -264,6 +266,10 @@ impl Follower for Answering {
         };
         self.finish(finish);
         None
+    }
+
+    fn is_repeated(&self) -> bool {
+        !self.plan.thinking || self.plan.keeps_reasoning || !self.call_ids.is_empty()
     }
 
     fn ended(&mut self, why: End) {

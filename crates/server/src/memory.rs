@@ -4,15 +4,23 @@
 //! sampled. [`Replays`] restores what was generated; [`Transcripts`] restores the tokens.
 
 use ds4_chat::{Message, Role};
+use ds4_store::Journal;
 use ds4_tokenizer::{Error, TokenId, Tokenizer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Most bytes of remembered answers.
 const REPLAY_BYTES_MAX: usize = 256 << 20;
 /// Most tokens of remembered transcripts, four bytes each.
 const TRANSCRIPT_TOKENS_MAX: usize = 64 << 20;
+/// Most bytes of answers on disk.
+const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+/// Their file.
+const JOURNAL: &str = "answers";
 /// Most transcripts: each prompt is compared with all of them.
 const TRANSCRIPTS_MAX: usize = 1024;
 
@@ -21,6 +29,8 @@ const TRANSCRIPTS_MAX: usize = 1024;
 pub struct Memory {
     replays: Mutex<Replays>,
     transcripts: Mutex<Transcripts>,
+    /// Where answers go that are to outlive the program.
+    journal: OnceLock<Sender<Vec<u8>>>,
 }
 
 /// What is remembered stays whole whatever happens while it is held.
@@ -32,9 +42,54 @@ impl Memory {
     /// Remembers the tokens of a prompt with its answer and, if it answered a conversation, what the answer was made of.
     pub fn add(&self, tokens: Arc<[TokenId]>, replay: Option<Replay>) {
         lock(&self.transcripts).add(tokens);
-        if let Some(replay) = replay {
-            lock(&self.replays).add(replay);
+        let Some(replay) = replay else { return };
+        if let Some(journal) = self.journal.get()
+            && let Ok(record) = serde_json::to_vec(&replay)
+        {
+            // Its thread ends before this only if it could not be started.
+            let _ = journal.send(record);
         }
+        lock(&self.replays).add(replay);
+    }
+
+    /// Remembers what was remembered in `dir`, and keeps there what is remembered from now on, if `may_write`. `report` is told what
+    /// cannot be written.
+    ///
+    /// # Errors
+    /// What is there cannot be read, or nothing can be added.
+    pub fn keep_in(
+        &self,
+        dir: &Path,
+        may_write: bool,
+        report: impl Fn(&str) + Send + 'static,
+    ) -> Result<(), ds4_store::Error> {
+        let path = dir.join(JOURNAL);
+        let (journal, records) = match may_write {
+            true => Journal::open(&path, JOURNAL_BYTES_MAX).map(|(journal, records)| (Some(journal), records))?,
+            // There is none where none was written.
+            false => (None, Journal::read(&path, JOURNAL_BYTES_MAX).unwrap_or_default()),
+        };
+        let replays = records.iter().filter_map(|record| serde_json::from_slice(record).ok());
+        replays.for_each(|replay| lock(&self.replays).add(replay));
+        let Some(mut journal) = journal else { return Ok(()) };
+        let (sender, receiver) = channel::<Vec<u8>>();
+        let write = move || {
+            let mut fails = false;
+            for record in receiver {
+                let written = journal.append(&record);
+                if let Err(error) = &written
+                    && !fails
+                {
+                    report(&format!("what was answered is not written down: {error}"));
+                }
+                fails = written.is_err();
+            }
+        };
+        let thread = std::thread::Builder::new().name("ds4-answers".to_owned()).spawn(write);
+        thread.map_err(|error| ds4_store::Error::Io { path: path.display().to_string(), error })?;
+        // A second directory would be a mistake of the caller; the first one stays.
+        let _ = self.journal.set(sender);
+        Ok(())
     }
 
     /// Gives assistant messages back the reasoning and the blocks that they were generated with. Reasoning that the client
@@ -54,7 +109,7 @@ impl Memory {
 }
 
 /// What one answer was made of.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Replay {
     /// Ids of its calls.
     pub call_ids: Vec<String>,

@@ -73,7 +73,35 @@ impl Metrics {
             ("ds4_step_seconds_total", "counter", stats.step_seconds, "Time in steps"),
             ("ds4_cancelled_total", "counter", stats.cancelled as f64, "Answers that nobody waited for any more"),
         ];
-        for (name, kind, value, help) in gauges {
+        let disk = stats.disk.iter().flat_map(|disk| {
+            [
+                ("ds4_kv_disk_hits_total", "counter", disk.hits as f64, "Prompts that continued a checkpoint on disk"),
+                (
+                    "ds4_kv_disk_misses_total",
+                    "counter",
+                    disk.misses as f64,
+                    "Prompts that found nothing longer on disk",
+                ),
+                (
+                    "ds4_kv_disk_restored_tokens_total",
+                    "counter",
+                    disk.restored_tokens as f64,
+                    "Tokens that were loaded from disk instead of being evaluated",
+                ),
+                ("ds4_kv_disk_read_bytes_total", "counter", disk.read_bytes as f64, "Bytes loaded from disk"),
+                ("ds4_kv_disk_saves_total", "counter", disk.saves as f64, "Checkpoints saved"),
+                ("ds4_kv_disk_page_bytes_total", "counter", disk.page_bytes as f64, "Bytes of history written"),
+                ("ds4_kv_disk_other_bytes_total", "counter", disk.other_bytes as f64, "Bytes of frontiers written"),
+                ("ds4_kv_disk_evictions_total", "counter", disk.evictions as f64, "Checkpoints removed to make room"),
+                ("ds4_kv_disk_failures_total", "counter", disk.failures as f64, "Saves and loads that failed"),
+                ("ds4_kv_disk_dropped_total", "counter", disk.dropped as f64, "Checkpoints lost since too many waited"),
+                ("ds4_kv_disk_waiting", "gauge", disk.waiting as f64, "Checkpoints that wait to be saved"),
+                ("ds4_kv_disk_loading", "gauge", stats.loading as f64, "Requests whose state is being loaded"),
+                ("ds4_kv_disk_checkpoints", "gauge", disk.checkpoints as f64, "Checkpoints on disk"),
+                ("ds4_kv_disk_bytes", "gauge", disk.bytes as f64, "Bytes on disk"),
+            ]
+        });
+        for (name, kind, value, help) in gauges.into_iter().chain(disk) {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }

@@ -11,6 +11,7 @@ use ds4_engine::scheduler::{Follower, Handle, Job, Refused, Stats};
 use ds4_grammar::{Constraint, Grammars, Spec};
 use ds4_tokenizer::{TokenId, Tokenizer};
 use serde_json::json;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -40,6 +41,26 @@ impl Service {
     pub fn new(engine: Handle, tokenizer: Arc<Tokenizer>, facts: ServerFacts) -> Result<Self, ds4_grammar::Error> {
         let grammars = Grammars::new(&tokenizer)?;
         Ok(Self { engine, tokenizer, grammars, memory: Arc::default(), facts })
+    }
+
+    /// Remembers the conversations in `dir` and the ones whose tokens are `transcripts`, and keeps answers in `dir`, if `may_write`, so
+    /// that conversations continue after a restart. `report` is told what cannot be written.
+    ///
+    /// # Errors
+    /// `dir` cannot be read or written.
+    pub fn keep_answers(
+        &self,
+        dir: &Path,
+        may_write: bool,
+        transcripts: impl IntoIterator<Item = Vec<u32>>,
+        report: impl Fn(&str) + Send + 'static,
+    ) -> Result<(), ds4_store::Error> {
+        let vocab = self.tokenizer.vocab_size();
+        let is_known = |tokens: &Vec<u32>| tokens.iter().all(|token| (*token as usize) < vocab);
+        for tokens in transcripts.into_iter().filter(is_known) {
+            self.memory.add(tokens.into_iter().map(TokenId).collect(), None);
+        }
+        self.memory.keep_in(dir, may_write, report)
     }
 
     /// What APIs need to know.
@@ -98,6 +119,7 @@ impl Service {
                 prompt: Arc::clone(&prompt),
                 history: history.clone(),
                 thinking: begins_with_reasoning(turn),
+                keeps_reasoning: keeps_reasoning(turn),
                 tools: has_tools(turn),
                 stop: turn.stop.clone(),
                 max_tokens,
@@ -200,6 +222,19 @@ fn begins_with_reasoning(turn: &Turn) -> bool {
     turn.thinking != ThinkingMode::None && !continues(turn)
 }
 
+/// Whether tools were called in the conversation.
+fn has_calls(messages: &[Message]) -> bool {
+    messages.iter().any(|message| message.role == Role::Tool || !message.tool_calls.is_empty())
+}
+
+/// Whether later prompts hold the reasoning of this answer also if it calls no tool.
+fn keeps_reasoning(turn: &Turn) -> bool {
+    match &turn.input {
+        Input::Conversation(messages) => has_calls(messages),
+        Input::Rendered(_) | Input::Tokens(_) => true,
+    }
+}
+
 fn render(mut messages: Vec<Message>, turn: &Turn, facts: &ServerFacts) -> Result<ds4_chat::Prompt, ApiError> {
     let format = match &turn.format {
         _ if demands_call(turn) => None,
@@ -227,7 +262,7 @@ fn render(mut messages: Vec<Message>, turn: &Turn, facts: &ServerFacts) -> Resul
         thinking: turn.thinking,
         effort: facts.effort,
         // Reasoning between calls belongs to the task, also when this request offers no tools.
-        drop_reasoning: !messages.iter().any(|message| message.role == Role::Tool || !message.tool_calls.is_empty()),
+        drop_reasoning: !has_calls(&messages),
     };
     ds4_chat::render(&messages, &options).map_err(|error| ApiError::invalid(error.to_string()))
 }

@@ -1,6 +1,6 @@
 //! `ds4 chat`, and what surrounds a text in the chat format.
 
-use super::{CONTEXT_MAX, ComputeArgs, ModelArgs, SamplingArgs, tokens};
+use super::{CONTEXT_MAX, ComputeArgs, KeepArgs, ModelArgs, SamplingArgs, tokens};
 use clap::Args;
 use ds4_chat::ThinkingMode;
 
@@ -12,6 +12,7 @@ goes to standard error, and answers to standard output.
 Examples:
   ds4 chat                                            with the demo model
   ds4 chat -m model.gguf --ctx 100000 --nothink
+  ds4 chat --session trip                             and the same later: the conversation goes on
   echo \"What is 57 + 85?\" | ds4 chat -m model.gguf";
 
 /// `ds4 chat`
@@ -29,6 +30,20 @@ pub struct ChatArgs {
     pub sampling: SamplingArgs,
     #[command(flatten, next_help_heading = "Computation")]
     pub compute: ComputeArgs,
+    /// Go on with the conversation of this name, or begin it. It is kept, with its KV state, and continues at once next time
+    #[arg(long, value_name = "NAME", value_parser = session_name)]
+    pub session: Option<String>,
+    #[command(flatten, next_help_heading = "KV states on disk")]
+    pub keep: KeepArgs,
+}
+
+/// A name that is a file's.
+fn session_name(name: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(is_plain) {
+        return Err("expected 1 to 64 letters, digits, dots, dashes or underscores, no dot first".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 /// What surrounds a text in the chat format.

@@ -115,6 +115,9 @@ pub struct DebugTinyModel {
     /// Types of the tensors
     #[arg(long, value_enum, default_value_t = Recipe::Q2)]
     pub recipe: Recipe,
+    /// As many layers and as wide heads as the published model: its KV state has the same size
+    #[arg(long)]
+    pub full_kv: bool,
 }
 
 /// `ds4 debug compare`

@@ -3,6 +3,7 @@
 mod chat;
 mod debug;
 mod inspect;
+mod kv;
 mod quantize;
 mod run;
 mod serve;
@@ -11,6 +12,7 @@ mod tokenize;
 pub use chat::{ChatArgs, FormatArgs};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use inspect::InspectArgs;
+pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
 pub use run::{ComputeArgs, OnOff, RunArgs, SamplingArgs};
 pub use serve::ServeArgs;
@@ -53,6 +55,11 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Answer the OpenAI and Anthropic APIs over HTTP, and show a chat page
     Serve(Box<ServeArgs>),
+    /// Look after the KV states on disk, from which conversations continue
+    #[command(subcommand)]
+    Kv(Kv),
+    /// List the conversations of `ds4 chat --session`
+    Sessions(SessionsArgs),
     /// Show what a model file holds and what memory its contexts need
     Inspect(InspectArgs),
     /// Show the tokens of a text

@@ -1,18 +1,18 @@
 //! `ds4 serve`
 
-use super::{CONTEXT_MAX, ComputeArgs, ModelArgs, tokens};
+use super::{CONTEXT_MAX, ComputeArgs, KeepArgs, ModelArgs, tokens};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Endpoints: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models,
-/tokenize, /detokenize, /apply-template, /health, /ready, /metrics, and a chat page at /. Ctrl-C lets running answers end
-for up to 30 s; a second one ends at once.
+/tokenize, /detokenize, /apply-template, /health, /ready, /metrics, and a chat page at /.
+Ctrl-C lets running answers end for up to 30 s; a second one ends at once.
 
 Examples:
   ds4 serve                                                  the demo model on 127.0.0.1:8000
-  ds4 serve -m model.gguf --ctx 100000
+  ds4 serve -m model.gguf --ctx 100000 --kv-dir ~/.cache/ds4/kv
   ds4 serve -m model.gguf --host 0.0.0.0 --api-key-file keys.txt
   curl http://127.0.0.1:8000/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'";
 
@@ -50,6 +50,8 @@ pub struct ServeArgs {
     pub compute: ComputeArgs,
     #[command(flatten, next_help_heading = "Sharing")]
     pub share: ShareArgs,
+    #[command(flatten, next_help_heading = "KV states on disk")]
+    pub keep: KeepArgs,
 }
 
 /// How requests share the engine.

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use ds4_chat::{Message, Role};
+use ds4_store::NewFile;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 const FORMAT: &str = "ds4-chat";
@@ -36,24 +37,18 @@ enum SavedRole {
 
 /// Writes the conversation, all of it or nothing. Only its owner can read the file.
 pub fn save(path: &Path, messages: &[Message]) -> Result<()> {
-    let failed = || format!("cannot write {}", path.display());
     let saved = |message: &Message| SavedMessage {
         role: if message.role == Role::Assistant { SavedRole::Assistant } else { SavedRole::User },
         content: message.content.clone(),
         reasoning: message.reasoning.clone(),
     };
     let saved = Saved { format: FORMAT.to_owned(), version: VERSION, messages: messages.iter().map(saved).collect() };
-    let mut name = path.file_name().with_context(|| format!("{} names no file", path.display()))?.to_owned();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let mut options = File::options();
-    options.create(true).write(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&partial).with_context(failed)?;
     let text = serde_json::to_string_pretty(&saved)? + "\n";
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(failed)?;
-    fs::rename(&partial, path).with_context(failed)
+    let written = NewFile::create(path.to_owned()).and_then(|mut file| {
+        file.write(text.as_bytes())?;
+        file.commit()
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Reads a conversation.

@@ -8,7 +8,7 @@
 //! | `file.rs` | conversations in files |
 
 mod command;
-mod file;
+pub mod file;
 mod input;
 mod talk;
 

@@ -1,20 +1,22 @@
 //! The conversation and its answers.
 
-use super::name;
+use super::{file, name};
 use crate::args::ChatArgs;
-use crate::host::Host;
+use crate::host::{Host, Keep};
 use crate::interrupt::Interrupt;
 use crate::model::Model;
 use crate::output;
 use crate::progress::Progress;
 use crate::sampling;
 use crate::screen::Screen;
+use crate::sessions;
 use anyhow::{Context, Result, bail};
 use ds4_chat::{MAX_EFFORT_CONTEXT, Message, Role, ThinkingMode};
 use ds4_engine::scheduler::SchedulerOptions;
 use ds4_server::service::Events;
 use ds4_server::turn::{Delta, Event, Finish, Format, Input, ToolChoice, Turn};
 use ds4_server::wire::{Outcome, ServerFacts};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -32,6 +34,8 @@ pub struct Talk {
     thinking: ThinkingMode,
     /// Without the system text.
     messages: Vec<Message>,
+    /// Where the conversation is kept.
+    session: Option<PathBuf>,
 }
 
 impl Talk {
@@ -41,8 +45,17 @@ impl Talk {
         let interrupt = Interrupt::install()?;
         let (host, vocab) = host(&args)?;
         let thinking = args.format.thinking();
-        let talk = Self { args, host: Some(host), vocab, runtime, interrupt, thinking, messages: Vec::new() };
+        let session = match (&args.session, kv_dir(&args)?) {
+            (Some(name), Some(dir)) => Some(sessions::file(&dir, name)),
+            _ => None,
+        };
+        let messages = Vec::new();
+        let mut talk = Self { args, host: Some(host), vocab, runtime, interrupt, thinking, messages, session };
         talk.warn_of_effort();
+        if let Some(path) = talk.session.as_ref().filter(|path| path.exists()) {
+            let messages = file::load(path)?;
+            talk.replace(messages);
+        }
         Ok(talk)
     }
 
@@ -184,6 +197,9 @@ impl Talk {
         }
         let answer = Message { reasoning: choice.reasoning, ..Message::new(Role::Assistant, choice.content) };
         self.messages.push(answer);
+        if let Some(path) = &self.session {
+            sessions::save(path, &self.messages)?;
+        }
         Ok(true)
     }
 
@@ -223,8 +239,31 @@ fn host(args: &ChatArgs) -> Result<(Host, usize)> {
         default_max_tokens: args.tokens,
         strict_thinking_sampling: false,
     };
-    let host = Host::start(model, &args.compute, args.model.threads, SchedulerOptions::default(), facts)?;
+    let keep = keep(args)?;
+    let host = Host::start(model, &args.compute, args.model.threads, SchedulerOptions::default(), facts, keep)?;
     Ok((host, vocab))
+}
+
+/// Where the KV state is kept. A session does without, if another program has the directory: it is read again, then.
+fn keep(args: &ChatArgs) -> Result<Option<Keep>> {
+    let Some(dir) = kv_dir(args)? else { return Ok(None) };
+    match Keep::open(&dir, &args.keep) {
+        Ok(keep) => Ok(Some(keep)),
+        Err(error @ ds4_store::Error::Locked { .. }) if args.keep.kv_dir.is_none() => {
+            output::notice(&format!("{error}; until then the conversation is kept without its KV state"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The directory of KV states and sessions, if there is to be one.
+fn kv_dir(args: &ChatArgs) -> Result<Option<PathBuf>> {
+    match (&args.keep.kv_dir, &args.session) {
+        (Some(dir), _) => Ok(Some(dir.clone())),
+        (None, Some(_)) => sessions::default_dir().map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 /// When the first and the last piece of an answer came.

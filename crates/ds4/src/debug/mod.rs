@@ -131,7 +131,8 @@ fn describe(sequence: &Sequence<CpuBackend>, logits: &[f32]) -> serde_json::Valu
 }
 
 fn tiny_model(args: &DebugTinyModel) -> Result<()> {
-    let bytes = tiny_model::gguf(args.recipe, args.seed)?;
+    let kv = if args.full_kv { tiny_model::KvShape::FULL } else { tiny_model::KvShape::TINY };
+    let bytes = tiny_model::gguf(args.recipe, args.seed, kv)?;
     std::fs::write(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
     output::print(&format!("{}: {}\n", args.out.display(), Bytes(bytes.len() as u64)))
 }

@@ -10,20 +10,20 @@ const CONTEXT: u32 = 1 << 20;
 const ORIGINAL_CONTEXT: u32 = 1 << 16;
 
 /// Adds all keys to `writer`.
-pub fn add(writer: &mut Writer<'_>, name: &str, vocabulary: &Vocabulary) {
+pub fn add(writer: &mut Writer<'_>, name: &str, vocabulary: &Vocabulary, kv: KvShape) {
     writer.metadata("general.architecture", "deepseek4").metadata("general.name", name);
-    for (key, value) in counts(vocabulary.len()) {
+    for (key, value) in counts(vocabulary.len(), kv) {
         writer.metadata(format!("deepseek4.{key}"), value);
     }
     for (key, value) in NUMBERS {
         writer.metadata(format!("deepseek4.{key}"), value);
     }
-    let ratios: Vec<u32> = (0..LAYERS).map(ratio).collect();
+    let ratios: Vec<u32> = (0..kv.layers).map(ratio).collect();
     writer
         .metadata("deepseek4.expert_weights_norm", true)
         .metadata("deepseek4.rope.scaling.type", "yarn")
         .metadata("deepseek4.attention.compress_ratios", ratios)
-        .metadata("deepseek4.swiglu_clamp_exp", vec![10.0f32; LAYERS])
+        .metadata("deepseek4.swiglu_clamp_exp", vec![10.0f32; kv.layers])
         .metadata("tokenizer.ggml.model", "gpt2")
         .metadata("tokenizer.ggml.pre", "joyai-llm")
         .metadata("tokenizer.ggml.tokens", vocabulary.tokens.iter().collect::<StringArray>())
@@ -34,16 +34,16 @@ pub fn add(writer: &mut Writer<'_>, name: &str, vocabulary: &Vocabulary) {
         .metadata("tokenizer.ggml.padding_token_id", PAD_ID);
 }
 
-fn counts(vocab: usize) -> [(&'static str, u32); 25] {
+fn counts(vocab: usize, kv: KvShape) -> [(&'static str, u32); 25] {
     [
         ("context_length", CONTEXT),
-        ("block_count", LAYERS as u32),
+        ("block_count", kv.layers as u32),
         ("embedding_length", EMBD as u32),
         ("vocab_size", vocab as u32),
         ("attention.head_count", HEADS as u32),
         ("attention.head_count_kv", 1),
-        ("attention.key_length", HEAD_DIM as u32),
-        ("attention.value_length", HEAD_DIM as u32),
+        ("attention.key_length", kv.head_dim as u32),
+        ("attention.value_length", kv.head_dim as u32),
         ("attention.q_lora_rank", Q_RANK as u32),
         ("attention.output_lora_rank", O_RANK as u32),
         ("attention.output_group_count", GROUPS as u32),

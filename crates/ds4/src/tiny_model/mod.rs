@@ -17,13 +17,15 @@ use plan::{Fill, Tensor};
 use random::Random;
 use vocabulary::Vocabulary;
 
-/// The file, 6 to 36 MB.
-pub fn gguf(recipe: Recipe, seed: u64) -> Result<Vec<u8>> {
+pub use plan::KvShape;
+
+/// The file, 6 to 36 MB, more with a large KV shape.
+pub fn gguf(recipe: Recipe, seed: u64, kv: KvShape) -> Result<Vec<u8>> {
     let vocabulary = Vocabulary::new();
     let name = format!("Tiny random DeepSeek V4, {}, seed {seed}", recipe.name());
     let mut writer = Writer::new();
-    metadata::add(&mut writer, &name, &vocabulary);
-    for tensor in plan::tensors(vocabulary.len()) {
+    metadata::add(&mut writer, &name, &vocabulary, kv);
+    for tensor in plan::tensors(vocabulary.len(), kv) {
         let mut random = Random::new(seed, &tensor.name);
         let (ty, bytes) = match tensor.fill {
             Fill::Experts => (TensorType::I32, hash_table(&mut random, vocabulary.len())),
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn every_recipe_loads_and_computes() {
         for recipe in Recipe::value_variants() {
-            let file = Arc::new(File::from_vec(gguf(*recipe, 3).unwrap()).unwrap());
+            let file = Arc::new(File::from_vec(gguf(*recipe, 3, KvShape::TINY).unwrap()).unwrap());
             let config = Config::from_file(&file).unwrap();
             let kinds: BTreeSet<_> = config.layers.iter().map(|kind| kind.name()).collect();
             assert_eq!(kinds.len(), 3, "all layer kinds");
@@ -95,8 +97,8 @@ mod tests {
 
     #[test]
     fn seed_and_recipe_decide_every_byte() {
-        assert!(gguf(Recipe::Q8, 1).unwrap() == gguf(Recipe::Q8, 1).unwrap());
-        assert!(gguf(Recipe::Q8, 1).unwrap() != gguf(Recipe::Q8, 2).unwrap());
+        assert!(gguf(Recipe::Q8, 1, KvShape::TINY).unwrap() == gguf(Recipe::Q8, 1, KvShape::TINY).unwrap());
+        assert!(gguf(Recipe::Q8, 1, KvShape::TINY).unwrap() != gguf(Recipe::Q8, 2, KvShape::TINY).unwrap());
     }
 
     #[test]

@@ -1,13 +1,25 @@
 //! Sizes, and the tensors in file order (`spec/gguf.md` §3).
 
-/// `L`: two sliding layers, then ratio 4 and 128 in turn.
-pub const LAYERS: usize = 5;
+/// What decides the size of the KV state.
+#[derive(Clone, Copy, Debug)]
+pub struct KvShape {
+    /// `L`: two sliding layers, then ratio 4 and 128 in turn.
+    pub layers: usize,
+    /// `D`
+    pub head_dim: u64,
+}
+
+impl KvShape {
+    /// Of a small model.
+    pub const TINY: Self = Self { layers: 5, head_dim: 192 };
+    /// Of the published model.
+    pub const FULL: Self = Self { layers: 43, head_dim: 512 };
+}
+
 /// `E`
 pub const EMBD: u64 = 256;
 /// `H`
 pub const HEADS: u64 = 4;
-/// `D`
-pub const HEAD_DIM: u64 = 192;
 /// `R`
 pub const ROT: u64 = 64;
 /// `Q`
@@ -67,6 +79,7 @@ pub struct Tensor {
 
 /// Collects tensors under a name prefix.
 struct Plan {
+    kv: KvShape,
     tensors: Vec<Tensor>,
     prefix: String,
 }
@@ -108,17 +121,18 @@ impl Plan {
     }
 
     fn attention(&mut self, ratio: u64) {
+        let head_dim = self.kv.head_dim;
         self.norm("attn_norm.weight", EMBD);
         self.matrix("attn_q_a.weight", &[EMBD, Q_RANK], 1.0);
         self.norm("attn_q_a_norm.weight", Q_RANK);
-        self.matrix("attn_q_b.weight", &[Q_RANK, HEADS * HEAD_DIM], 1.0);
-        self.matrix("attn_kv.weight", &[EMBD, HEAD_DIM], 1.0);
-        self.norm("attn_kv_a_norm.weight", HEAD_DIM);
+        self.matrix("attn_q_b.weight", &[Q_RANK, HEADS * head_dim], 1.0);
+        self.matrix("attn_kv.weight", &[EMBD, head_dim], 1.0);
+        self.norm("attn_kv_a_norm.weight", head_dim);
         self.vector("attn_sinks.weight", HEADS, 0.5, 1.5);
-        self.matrix("attn_output_a.weight", &[HEADS / GROUPS * HEAD_DIM, GROUPS * O_RANK], 1.0);
+        self.matrix("attn_output_a.weight", &[HEADS / GROUPS * head_dim, GROUPS * O_RANK], 1.0);
         self.matrix("attn_output_b.weight", &[GROUPS * O_RANK, EMBD], 1.6);
         if ratio != 0 {
-            self.compressor("attn_compressor", ratio, HEAD_DIM);
+            self.compressor("attn_compressor", ratio, head_dim);
         }
         if ratio == 4 {
             self.matrix("indexer.attn_q_b.weight", &[Q_RANK, INDEX_HEADS * INDEX_DIM], 1.0);
@@ -148,15 +162,15 @@ impl Plan {
 }
 
 /// All tensors of a model with `vocab` tokens.
-pub fn tensors(vocab: usize) -> Vec<Tensor> {
+pub fn tensors(vocab: usize, kv: KvShape) -> Vec<Tensor> {
     let vocab = vocab as u64;
-    let mut plan = Plan { tensors: Vec::new(), prefix: String::new() };
+    let mut plan = Plan { kv, tensors: Vec::new(), prefix: String::new() };
     plan.add("token_embd.weight", &[EMBD, vocab], Fill::Normal { mean: 0.0, spread: 1.0 });
     plan.hyper_connection("output_hc", STREAMS, 1);
     plan.norm("output_norm.weight", EMBD);
     plan.matrix("output.weight", &[EMBD, vocab], 2.0);
     let values = 2 * STREAMS + STREAMS * STREAMS;
-    for il in 0..LAYERS {
+    for il in 0..kv.layers {
         plan.prefix = format!("blk.{il}.");
         plan.hyper_connection("hc_attn", values, 3);
         plan.attention(ratio(il).into());

@@ -5,6 +5,8 @@ mod errors;
 mod inspect;
 #[cfg(target_os = "linux")]
 mod interrupt;
+#[cfg(unix)]
+mod kv;
 mod quantize;
 mod run;
 mod support;

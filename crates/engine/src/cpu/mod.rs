@@ -21,12 +21,13 @@ mod moe;
 use crate::backend::{Backend, CompressedStream, MatrixShape, Projection, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::kv::{Cache, KvLayout, RowFormat};
+use crate::kv::{Cache, KvLayout, Page, RowFormat};
 use crate::rope::Rope;
 use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
 use ds4_quant::dot::{FloatSums, Isa, Kernels};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
@@ -42,6 +43,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The name that people know it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Precision::Exact => "exact",
+            Precision::Fast => "fast",
+        }
+    }
+
     fn sums(self) -> FloatSums {
         match self {
             Precision::Exact => FloatSums::Double,
@@ -137,15 +146,12 @@ impl Backend for CpuBackend {
     type Table = moe::Table;
     type Buffer = Buffer;
     type Cache = Cache;
+    type Page = Page;
     type Routes = moe::Routes;
     type Selection = compressor::Selection;
 
     fn name(&self) -> String {
-        let mode = match self.precision {
-            Precision::Exact => "exact",
-            Precision::Fast => "fast",
-        };
-        format!("cpu ({}, {} threads, {mode})", self.isa().name(), self.threads())
+        format!("cpu ({}, {} threads, {})", self.isa().name(), self.threads(), self.precision.name())
     }
 
     fn matrix(
@@ -192,6 +198,39 @@ impl Backend for CpuBackend {
 
     fn cache_bytes(&self, cache: &Cache, counted: &mut HashSet<usize>) -> u64 {
         cache.bytes(counted)
+    }
+
+    fn kv_mode(&self) -> String {
+        let rounding = if self.rounds_rows() { "rounded" } else { "unrounded" };
+        format!("{rounding} rows, {} arithmetic", self.precision.name())
+    }
+
+    fn page_size(&self) -> usize {
+        self.layout.page_bytes
+    }
+
+    fn finished_pages<'a>(&self, cache: &'a Cache, tokens: usize) -> &'a [Arc<Page>] {
+        cache.finished_pages(tokens)
+    }
+
+    fn page_bytes<'a>(&self, page: &'a Page) -> Result<Cow<'a, [u8]>> {
+        Ok(Cow::Borrowed(page.bytes()))
+    }
+
+    fn page(&self, bytes: Vec<u8>) -> Result<Page> {
+        Ok(Page::new(bytes))
+    }
+
+    fn save_frontier(&self, cache: &Cache, tokens: usize) -> Result<Vec<u8>> {
+        Ok(cache.save_frontier(tokens))
+    }
+
+    fn saved_frontier_bytes(&self, tokens: usize) -> u64 {
+        self.layout.saved_frontier_bytes(tokens)
+    }
+
+    fn restore(&self, tokens: usize, pages: Vec<Arc<Page>>, frontier: &[u8]) -> Result<Cache> {
+        Cache::restore(Arc::clone(&self.layout), tokens, pages, frontier)
     }
 
     fn run<R: Send>(&self, step: impl FnOnce() -> Result<R> + Send) -> Result<R> {

@@ -12,11 +12,23 @@ use std::sync::Arc;
 
 /// One page: compressed rows of [`PAGE_TOKENS`] tokens in all layers.
 #[derive(Clone)]
-struct Page(Box<[u8]>);
+pub struct Page(pub(super) Box<[u8]>);
+
+impl Page {
+    /// A page of these bytes, laid out as [`KvLayout`] says.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// The most recent rows of a layer, a ring addressed by position modulo the window.
 #[derive(Clone)]
-enum Window {
+pub(super) enum Window {
     F16(Box<[f16]>),
     F32(Box<[f32]>),
 }
@@ -26,21 +38,21 @@ enum Window {
 /// The row of a position is found by [`CompressorState::row`]; scores already carry the positional bias.
 #[derive(Clone)]
 pub struct CompressorState {
-    ratio: usize,
-    width: usize,
-    kv: Box<[f32]>,
-    score: Box<[f32]>,
+    pub(super) ratio: usize,
+    pub(super) width: usize,
+    pub(super) kv: Box<[f32]>,
+    pub(super) score: Box<[f32]>,
 }
 
 impl CompressorState {
-    fn new(ratio: usize, dim: usize) -> Self {
+    pub(super) fn new(ratio: usize, dim: usize) -> Self {
         let (rows, width) = if has_overlap(ratio) { (2 * ratio, 2 * dim) } else { (ratio, dim) };
         let zeros = || vec![0.0; rows * width].into_boxed_slice();
         Self { ratio, width, kv: zeros(), score: zeros() }
     }
 
     /// Slot of a position: windows alternate between the two halves, so that nothing has to be moved.
-    fn slot(&self, position: usize) -> usize {
+    pub(super) fn slot(&self, position: usize) -> usize {
         position % (self.kv.len() / self.width)
     }
 
@@ -66,18 +78,18 @@ impl CompressorState {
 }
 
 #[derive(Clone)]
-struct LayerFrontier {
-    window: Window,
-    compressor: Option<CompressorState>,
-    index: Option<CompressorState>,
+pub(super) struct LayerFrontier {
+    pub(super) window: Window,
+    pub(super) compressor: Option<CompressorState>,
+    pub(super) index: Option<CompressorState>,
 }
 
 /// KV state of one sequence. `clone` forks it: pages are shared until one side appends to the last.
 #[derive(Clone)]
 pub struct Cache {
-    layout: Arc<KvLayout>,
-    pages: Vec<Arc<Page>>,
-    frontier: Vec<LayerFrontier>,
+    pub(super) layout: Arc<KvLayout>,
+    pub(super) pages: Vec<Arc<Page>>,
+    pub(super) frontier: Vec<LayerFrontier>,
 }
 
 impl Cache {
@@ -212,8 +224,8 @@ impl Cache {
     }
 }
 
-/// FP8 codes, scales, then the rotated tail in F16.
-fn encode_kv(layout: &KvLayout, row: &[f32], bytes: &mut [u8]) {
+/// A KV row as it is stored: FP8 codes, scales, then the rotated tail in F16.
+pub(super) fn encode_kv(layout: &KvLayout, row: &[f32], bytes: &mut [u8]) {
     let nope = layout.head_dim - layout.rot;
     let (codes, rest) = bytes.split_at_mut(nope);
     let (scales, tail) = rest.split_at_mut(nope / FP8_BLOCK);
@@ -223,7 +235,7 @@ fn encode_kv(layout: &KvLayout, row: &[f32], bytes: &mut [u8]) {
     }
 }
 
-fn decode_kv(layout: &KvLayout, bytes: &[u8], row: &mut [f32]) {
+pub(super) fn decode_kv(layout: &KvLayout, bytes: &[u8], row: &mut [f32]) {
     let nope = layout.head_dim - layout.rot;
     let (codes, rest) = bytes.split_at(nope);
     let (scales, tail) = rest.split_at(nope / FP8_BLOCK);

@@ -27,6 +27,13 @@ pub struct LayerLayout {
     pub index: usize,
 }
 
+impl LayerLayout {
+    /// Whether it has index rows.
+    pub fn has_index(&self) -> bool {
+        self.kind == LayerKind::Csa
+    }
+}
+
 /// Bytes of rows, pages and contexts for one model.
 #[derive(Clone, Debug)]
 pub struct KvLayout {
@@ -58,15 +65,18 @@ impl KvLayout {
             layers: Vec::with_capacity(config.layers.len()),
             page_bytes: 0,
         };
-        for kind in &config.layers {
-            let rows = kind.ratio().map_or(0, |r| PAGE_TOKENS / r);
-            let kv = layout.page_bytes;
-            let index = kv + rows * layout.kv_row_bytes();
-            let index_rows = if *kind == LayerKind::Csa { rows } else { 0 };
-            layout.page_bytes = index + index_rows * layout.index_row_bytes();
-            layout.layers.push(LayerLayout { kind: *kind, rows, kv, index });
-        }
+        config.layers.iter().for_each(|kind| layout.add_layer(*kind));
         layout
+    }
+
+    /// Gives a layer its place, behind those that have one.
+    pub(super) fn add_layer(&mut self, kind: LayerKind) {
+        let rows = kind.ratio().map_or(0, |r| PAGE_TOKENS / r);
+        let kv = self.page_bytes;
+        let layer = LayerLayout { kind, rows, kv, index: kv + rows * self.kv_row_bytes() };
+        let index_rows = if layer.has_index() { rows } else { 0 };
+        self.page_bytes = layer.index + index_rows * self.index_row_bytes();
+        self.layers.push(layer);
     }
 
     /// Bytes of a stored KV row: 448 + 7 + 128 = 583 at full shape.

@@ -9,10 +9,12 @@
 //! | `rounding.rs` | the FP8, FP4 and F16 rules and the Hadamard rotation |
 //! | `layout.rs` | bytes of a row, a page, a context |
 //! | `cache.rs` | pages and frontier in host memory |
+//! | `frontier.rs` | a frontier as bytes |
 
 mod cache;
+mod frontier;
 mod layout;
 pub mod rounding;
 
-pub use cache::{Cache, CompressorState};
+pub use cache::{Cache, CompressorState, Page};
 pub use layout::{KvLayout, LayerLayout, PAGE_TOKENS, RowFormat};

@@ -87,7 +87,7 @@ impl Handle {
 /// How long an idle scheduler sleeps before it looks whether it was stopped.
 const IDLE: std::time::Duration = std::time::Duration::from_millis(50);
 
-fn run<B: Backend>(mut scheduler: Scheduler<B>, receiver: &Receiver<Job>, shared: &Shared) {
+fn run<B: Backend + 'static>(mut scheduler: Scheduler<B>, receiver: &Receiver<Job>, shared: &Shared) {
     let mut connected = true;
     while !shared.stopping.load(Ordering::Acquire) {
         loop {

@@ -2,17 +2,21 @@
 //!
 //! Each step holds one row of every sequence that decodes and a slice of the prompts that are being read. The slice is as
 //! large as the pause that running answers may suffer allows. Sequences are admitted while the memory that they may come
-//! to need is there; the rest of the budget holds the prefix cache.
+//! to need is there; the rest of the budget holds the prefix cache. With a [`Disk`], prompts continue checkpoints from there
+//! too: a job whose state is being loaded waits while others go on.
 
 mod handle;
 
 pub use handle::{Handle, Refused};
 
 use crate::backend::Backend;
+use crate::disk::{Disk, DiskStats, Role};
+use crate::kv::PAGE_TOKENS;
 use crate::prefix::PrefixCache;
 use crate::{Engine, Logits, Result, Rows, Sequence, TokenId};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// What a scheduler may use.
@@ -55,6 +59,10 @@ pub trait Follower: Send {
     fn next(&mut self, logits: &mut [f32]) -> Option<TokenId>;
     /// The answer has ended; nothing follows.
     fn ended(&mut self, why: End);
+    /// Whether a later prompt is likely to begin with this prompt and this answer, token by token. Asked at the end.
+    fn is_repeated(&self) -> bool {
+        true
+    }
 }
 
 /// A prompt to be answered once or several times.
@@ -96,6 +104,10 @@ pub struct Stats {
     pub step_seconds: f64,
     /// Answers that nobody waited for any more.
     pub cancelled: u64,
+    /// Jobs whose state is being loaded from disk.
+    pub loading: usize,
+    /// What the disk did, if there is one.
+    pub disk: Option<DiskStats>,
 }
 
 /// A sequence that runs.
@@ -103,6 +115,10 @@ struct Active<B: Backend> {
     sequence: Sequence<B>,
     prompt: Arc<[TokenId]>,
     checkpoints: Arc<[usize]>,
+    /// Other lengths at which the state is kept: ends of pages, where a frontier is smallest.
+    page_ends: Arc<[usize]>,
+    /// The state at the last end of a page, to be saved if that of the end is too large.
+    at_page_end: Option<Sequence<B>>,
     /// Several only until the prompt is read.
     followers: Vec<Box<dyn Follower>>,
     /// The token to evaluate next, once the prompt is read.
@@ -123,6 +139,8 @@ impl<B: Backend> Active<B> {
             sequence: self.sequence.clone(),
             prompt: Arc::clone(&self.prompt),
             checkpoints: Arc::clone(&self.checkpoints),
+            page_ends: Arc::clone(&self.page_ends),
+            at_page_end: self.at_page_end.clone(),
             followers: Vec::new(),
             next: None,
             reserved: self.reserved,
@@ -133,8 +151,32 @@ impl<B: Backend> Active<B> {
     fn slice_end(&self, rows: usize) -> usize {
         let start = self.sequence.len();
         let end = (start + rows).min(self.prompt.len());
-        self.checkpoints.iter().copied().find(|at| *at > start).map_or(end, |at| end.min(at))
+        let next = |stops: &[usize]| stops.iter().copied().find(|at| *at > start).unwrap_or(end);
+        end.min(next(&self.checkpoints)).min(next(&self.page_ends))
     }
+}
+
+/// A job that waits for its state.
+struct Loading {
+    ticket: u64,
+    job: Job,
+    reserved: u64,
+}
+
+/// While a long prompt is read, its state is kept every so many tokens: for who goes back, and in case the program ends.
+const KEEP_EVERY: usize = 64 * PAGE_TOKENS;
+/// How long a scheduler with nothing else to do waits for the disk at a time.
+const LOAD_PATIENCE: Duration = Duration::from_millis(10);
+
+/// Where the state of a prompt is kept besides its checkpoints: here and there on the way and, for the disk, at the last end of a page
+/// before its last checkpoint.
+fn page_ends(prompt: usize, checkpoints: &[usize], has_disk: bool) -> Vec<usize> {
+    let last = checkpoints.last().copied().unwrap_or(prompt) / PAGE_TOKENS * PAGE_TOKENS;
+    let mut ends: Vec<usize> = (KEEP_EVERY..last).step_by(KEEP_EVERY).collect();
+    if has_disk && last > 0 {
+        ends.push(last);
+    }
+    ends
 }
 
 /// Runs jobs on an engine, a step at a time. [`Handle::start`] gives it a thread.
@@ -142,7 +184,9 @@ pub struct Scheduler<B: Backend> {
     engine: Engine<B>,
     options: SchedulerOptions,
     cache: PrefixCache<B>,
+    disk: Option<Disk<B>>,
     queue: VecDeque<Job>,
+    loading: Vec<Loading>,
     active: Vec<Active<B>>,
     stats: Stats,
     /// Seconds that a row of prompt costs, a running mean; 0 until measured.
@@ -151,19 +195,31 @@ pub struct Scheduler<B: Backend> {
     is_unsettled: bool,
 }
 
-impl<B: Backend> Scheduler<B> {
+impl<B: Backend + 'static> Scheduler<B> {
     /// A scheduler without work.
     pub fn new(engine: Engine<B>, options: SchedulerOptions) -> Self {
         Self {
             engine,
             options,
             cache: PrefixCache::default(),
+            disk: None,
             queue: VecDeque::new(),
+            loading: Vec::new(),
             active: Vec::new(),
             stats: Stats::default(),
             row_seconds: 0.0,
             is_unsettled: false,
         }
+    }
+
+    /// Saves states on `disk` and continues those that are there.
+    pub fn use_disk(&mut self, disk: Disk<B>) {
+        self.disk = Some(disk);
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine<B> {
+        &self.engine
     }
 
     /// Lets a job wait for its turn. A prompt that is empty, too long or has tokens outside the vocabulary fails when its turn comes.
@@ -180,6 +236,8 @@ impl<B: Backend> Scheduler<B> {
             reserved_bytes: self.reserved(),
             cache_bytes: self.cache.bytes(),
             checkpoints: self.cache.len(),
+            loading: self.loading.len(),
+            disk: self.disk.as_ref().map(Disk::stats),
             ..self.stats
         }
     }
@@ -187,10 +245,11 @@ impl<B: Backend> Scheduler<B> {
     /// Makes one step. `false` if there is nothing to do.
     pub fn step(&mut self) -> bool {
         self.drop_unwanted();
+        self.take_loaded();
         self.admit();
         self.settle();
         if self.active.is_empty() {
-            return false;
+            return !self.loading.is_empty();
         }
         let slices = self.plan();
         let begin = Instant::now();
@@ -209,15 +268,22 @@ impl<B: Backend> Scheduler<B> {
         true
     }
 
-    /// Ends every job.
+    /// Ends every job, and saves what is not on disk yet.
     pub fn stop(&mut self) {
-        let waiting = self.queue.drain(..).flat_map(|job| job.followers);
-        let running = self.active.drain(..).flat_map(|active| active.followers);
-        waiting.chain(running).for_each(|mut follower| follower.ended(End::Stopped));
+        let waiting = self.queue.drain(..).chain(self.loading.drain(..).map(|loading| loading.job));
+        waiting.flat_map(|job| job.followers).for_each(|mut follower| follower.ended(End::Stopped));
+        for active in std::mem::take(&mut self.active) {
+            active.followers.into_iter().for_each(|mut follower| follower.ended(End::Stopped));
+            self.cache.store(active.sequence);
+        }
+        if let Some(disk) = self.disk.take() {
+            disk.finish(self.cache.shrink(self.engine.backend(), 0));
+        }
     }
 
     fn reserved(&self) -> u64 {
-        self.active.iter().fold(0, |sum, active| sum.saturating_add(active.reserved))
+        let reserved = self.active.iter().map(|active| active.reserved);
+        reserved.chain(self.loading.iter().map(|loading| loading.reserved)).fold(0, u64::saturating_add)
     }
 
     /// Drops answers that nobody waits for. What was computed for them stays in the prefix cache.
@@ -230,6 +296,7 @@ impl<B: Backend> Scheduler<B> {
             !followers.is_empty()
         };
         self.queue.retain_mut(|job| keep(&mut job.followers));
+        self.loading.retain_mut(|loading| keep(&mut loading.job.followers));
         for mut active in std::mem::take(&mut self.active) {
             if keep(&mut active.followers) {
                 self.active.push(active);
@@ -246,11 +313,13 @@ impl<B: Backend> Scheduler<B> {
             let answers = job.followers.len().max(1);
             let tokens = job.tokens.len().saturating_add(job.answer_tokens).min(self.engine.context());
             let bytes = self.engine.backend().sequence_bytes(tokens).saturating_mul(answers as u64);
-            let sequences: usize = self.active.iter().map(|active| active.followers.len()).sum();
+            let loading = self.loading.iter().map(|loading| loading.job.followers.len());
+            let sequences: usize = self.active.iter().map(|active| active.followers.len()).chain(loading).sum();
             let has_room = self.reserved().saturating_add(bytes) <= self.options.kv_bytes
                 && sequences + answers <= self.engine.chunk();
             // Alone, a job may have more than the budget: it could never run otherwise.
-            if !has_room && !self.active.is_empty() {
+            let is_alone = self.active.is_empty() && self.loading.is_empty();
+            if !has_room && !is_alone {
                 break;
             }
             let Some(job) = self.queue.pop_front() else { break };
@@ -258,21 +327,37 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
-    fn start(&mut self, mut job: Job, reserved: u64) {
-        let sequence = match self.prepare(&job) {
+    /// Starts a job from the longest checkpoint in memory, or asks the disk for a longer one.
+    fn start(&mut self, job: Job, reserved: u64) {
+        if let Err(error) = self.engine.check_prompt(&job.tokens) {
+            return fail(job, &error.to_string());
+        }
+        let known = self.cache.longest(&job.tokens);
+        if let Some(disk) = &mut self.disk
+            && let Some(found) = disk.longest(&job.tokens, known.as_ref().map_or(0, Sequence::len))
+        {
+            let ticket = disk.load(found);
+            self.loading.push(Loading { ticket, job, reserved });
+            return;
+        }
+        self.run_from(known, job, reserved);
+    }
+
+    /// Lets a job go on from `sequence`, or from nothing.
+    fn run_from(&mut self, sequence: Option<Sequence<B>>, mut job: Job, reserved: u64) {
+        let sequence = match sequence.map_or_else(|| self.engine.sequence(), Ok) {
             Ok(sequence) => sequence,
-            Err(error) => {
-                let why = End::Failed(error.to_string());
-                job.followers.iter_mut().for_each(|follower| follower.ended(why.clone()));
-                return;
-            }
+            Err(error) => return fail(job, &error.to_string()),
         };
         self.stats.cached_tokens += sequence.len() as u64;
         job.followers.iter_mut().for_each(|follower| follower.admitted(sequence.len()));
+        let page_ends = page_ends(job.tokens.len(), &job.checkpoints, self.disk.is_some());
         self.active.push(Active {
             sequence,
             prompt: job.tokens.into(),
             checkpoints: job.checkpoints.into(),
+            page_ends: page_ends.into(),
+            at_page_end: None,
             followers: job.followers,
             next: None,
             reserved,
@@ -280,9 +365,39 @@ impl<B: Backend> Scheduler<B> {
         self.is_unsettled = true;
     }
 
-    fn prepare(&mut self, job: &Job) -> Result<Sequence<B>> {
-        self.engine.check_prompt(&job.tokens)?;
-        self.cache.longest(&job.tokens).map_or_else(|| self.engine.sequence(), Ok)
+    /// Starts jobs whose state has come from the disk.
+    fn take_loaded(&mut self) {
+        let mut patience = if self.active.is_empty() { LOAD_PATIENCE } else { Duration::ZERO };
+        while !self.loading.is_empty() {
+            let Some(disk) = &self.disk else { return };
+            let restored = match disk.restored(patience) {
+                Ok(restored) => restored,
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.do_without_disk(),
+            };
+            patience = Duration::ZERO;
+            let is_it = |loading: &Loading| loading.ticket == restored.ticket;
+            // Nobody may wait for it any more.
+            let Some(at) = self.loading.iter().position(is_it) else { continue };
+            let Loading { job, reserved, .. } = self.loading.remove(at);
+            match restored.sequence {
+                Some(sequence) => {
+                    self.cache.store(sequence);
+                    let sequence = self.cache.longest(&job.tokens);
+                    self.run_from(sequence, job, reserved);
+                }
+                // The store has forgotten it, and may have a shorter one.
+                None => self.start(job, reserved),
+            }
+        }
+    }
+
+    /// Lets the jobs that wait for the disk go on from what is in memory, now and in future.
+    fn do_without_disk(&mut self) {
+        self.disk = None;
+        for Loading { job, reserved, .. } in std::mem::take(&mut self.loading) {
+            self.start(job, reserved);
+        }
     }
 
     /// Rows of each active sequence in the next step.
@@ -342,8 +457,8 @@ impl<B: Backend> Scheduler<B> {
             let is_reading = active.next.is_none();
             let counter = if is_reading { &mut self.stats.prefill_tokens } else { &mut self.stats.decode_tokens };
             *counter += *slice as u64;
-            if is_reading && *slice > 0 && active.checkpoints.contains(&active.sequence.len()) {
-                self.store(active.sequence.clone());
+            if *slice > 0 {
+                self.keep(&mut active, is_reading);
             }
             if active.unread() > 0 {
                 self.active.push(active);
@@ -361,6 +476,38 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
+    /// Keeps the state of a sequence that has come to a checkpoint or to the end of a page.
+    fn keep(&mut self, active: &mut Active<B>, is_reading: bool) {
+        let length = active.sequence.len();
+        let is_on_the_way = length.is_multiple_of(KEEP_EVERY) && active.page_ends.contains(&length);
+        if is_reading && (active.checkpoints.contains(&length) || is_on_the_way) {
+            self.store(active.sequence.clone());
+        }
+        let Some(disk) = &self.disk else { return };
+        if !is_reading {
+            if length.is_multiple_of(PAGE_TOKENS) {
+                active.at_page_end = Some(active.sequence.clone());
+            }
+        } else if active.page_ends.contains(&length) {
+            disk.offer(&active.sequence, Role::Passing);
+        } else if active.checkpoints.contains(&length) && active.checkpoints.last() != Some(&length) {
+            // Where other conversations begin too.
+            disk.offer(&active.sequence, Role::Lasting);
+        }
+    }
+
+    /// Keeps the state of an answer that has ended.
+    fn keep_end(&mut self, active: Active<B>) {
+        let Active { sequence, at_page_end, .. } = active;
+        if let Some(disk) = &self.disk
+            && !disk.offer(&sequence, Role::Lasting)
+            && let Some(earlier) = &at_page_end
+        {
+            disk.offer(earlier, Role::Passing);
+        }
+        self.store(sequence);
+    }
+
     /// Lets `follower` choose what follows the sequence.
     fn follow(&mut self, mut active: Active<B>, mut follower: Box<dyn Follower>, logits: &mut [f32]) {
         active.next = follower.next(logits);
@@ -373,7 +520,9 @@ impl<B: Backend> Scheduler<B> {
             Some(_) => End::Context,
             None => End::Done,
         };
-        self.store(active.sequence);
+        if follower.is_repeated() {
+            self.keep_end(active);
+        }
         follower.ended(why);
     }
 
@@ -388,7 +537,13 @@ impl<B: Backend> Scheduler<B> {
             return;
         }
         let rest = self.options.kv_bytes.saturating_sub(self.reserved());
-        self.cache.shrink(self.engine.backend(), rest);
+        for active in &self.active {
+            self.cache.touch(active.sequence.tokens());
+        }
+        let dropped = self.cache.shrink(self.engine.backend(), rest);
+        if let Some(disk) = &self.disk {
+            dropped.into_iter().for_each(|sequence| disk.rescue(sequence));
+        }
     }
 
     /// Ends the sequences that took part in a failed step.
@@ -401,4 +556,9 @@ impl<B: Backend> Scheduler<B> {
             active.followers.iter_mut().for_each(|follower| follower.ended(End::Failed(why.to_owned())));
         }
     }
+}
+
+/// Ends a job that cannot be started.
+fn fail(mut job: Job, why: &str) {
+    job.followers.iter_mut().for_each(|follower| follower.ended(End::Failed(why.to_owned())));
 }
