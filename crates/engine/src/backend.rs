@@ -8,7 +8,7 @@ use crate::TokenId;
 use crate::config::Config;
 use crate::error::Result;
 use crate::rope::Rope;
-use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
+use crate::weights::{Attention, Compressor, Experts, Ffn, HcSite, Routing};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
 use std::borrow::Cow;
@@ -67,6 +67,27 @@ pub enum CompressedStream {
 
 /// One projection of [`Backend::project`]: weights and where the result goes.
 pub type Projection<'a, B> = (&'a <B as Backend>::Matrix, &'a mut <B as Backend>::Buffer);
+
+/// A compressor with what was projected for it: weights, `k`, gate `g`, which is used up.
+pub type Compressing<'a, B> = (&'a Compressor<B>, &'a <B as Backend>::Buffer, &'a mut <B as Backend>::Buffer);
+
+/// What [`Backend::prepare`] works on: everything between the projections of a layer's attention and the attention itself.
+pub struct Prepare<'a, B: Backend> {
+    /// Angles of the layer.
+    pub rope: &'a Rope,
+    /// Query heads.
+    pub q: &'a mut B::Buffer,
+    /// KV latent.
+    pub kv: &'a mut B::Buffer,
+    /// Norm of the latent.
+    pub kv_norm: &'a B::Vector,
+    /// Compressor of KV rows.
+    pub compressor: Option<Compressing<'a, B>>,
+    /// Compressor of index rows.
+    pub index: Option<Compressing<'a, B>>,
+    /// Indexer query heads, where rows are to be selected.
+    pub index_q: Option<&'a mut B::Buffer>,
+}
 
 /// A device. Section numbers are those of `spec/model.md`.
 pub trait Backend: Sized + Send + Sync {
@@ -132,6 +153,11 @@ pub trait Backend: Sized + Send + Sync {
     /// Runs the operations of one step; a backend may use it to enter its thread pool or open a command list.
     fn run<R: Send>(&self, step: impl FnOnce() -> Result<R> + Send) -> Result<R> {
         step()
+    }
+
+    /// Called once before the operations of a step, with the angles of sliding and of compressed layers.
+    fn begin(&self, _step: &Step<'_>, _ropes: [&Rope; 2], _caches: &mut [&mut Self::Cache]) -> Result<()> {
+        Ok(())
     }
 
     /// §4 input: `X_s = token_embd[token]` for every stream. `x`: `N·E` wide.
@@ -234,4 +260,65 @@ pub trait Backend: Sized + Send + Sync {
         x: &Self::Buffer,
         e: &mut Self::Buffer,
     ) -> Result<()>;
+
+    // Steps that follow one another, for backends that fuse them.
+
+    /// [`hc_expand`](Self::hc_expand), then [`hc_collapse`](Self::hc_collapse) of the next site.
+    #[allow(clippy::too_many_arguments)]
+    fn expand_collapse(
+        &self,
+        step: &Step<'_>,
+        site: &HcSite<Self>,
+        norm: &Self::Vector,
+        y: &Self::Buffer,
+        x: &mut Self::Buffer,
+        mix: &mut Self::Buffer,
+        h: &mut Self::Buffer,
+    ) -> Result<()> {
+        self.hc_expand(step, mix, y, x)?;
+        self.hc_collapse(step, site, norm, x, mix, h)
+    }
+
+    /// [`rms_norm`](Self::rms_norm) of `x`, then [`project`](Self::project). Whether `x` is the normed one afterwards is left open.
+    fn norm_project(
+        &self,
+        step: &Step<'_>,
+        norm: &Self::Vector,
+        x: &mut Self::Buffer,
+        out: &mut [Projection<'_, Self>],
+    ) -> Result<()> {
+        self.rms_norm(step, norm, x)?;
+        self.project(step.rows(), x, out)
+    }
+
+    /// [`query_heads`](Self::query_heads), [`latent`](Self::latent), [`compress`](Self::compress) of both streams and
+    /// [`index_query`](Self::index_query), as far as the layer has them. None depends on another.
+    fn prepare(&self, step: &Step<'_>, il: usize, p: Prepare<'_, Self>, caches: &mut [&mut Self::Cache]) -> Result<()> {
+        self.query_heads(step, p.rope, p.q)?;
+        self.latent(step, p.rope, p.kv_norm, p.kv)?;
+        if let Some((weights, k, g)) = p.compressor {
+            self.compress(step, il, CompressedStream::Attention, weights, p.rope, k, g, caches)?;
+        }
+        if let Some((weights, k, g)) = p.index {
+            self.compress(step, il, CompressedStream::Index, weights, p.rope, k, g, caches)?;
+        }
+        p.index_q.map_or(Ok(()), |q| self.index_query(step, p.rope, q))
+    }
+
+    /// §10: router projection to `z`, [`route`](Self::route), [`experts`](Self::experts).
+    #[allow(clippy::too_many_arguments)]
+    fn feed_forward(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        w: &Ffn<Self>,
+        h: &Self::Buffer,
+        z: &mut Self::Buffer,
+        routes: &mut Self::Routes,
+        y: &mut Self::Buffer,
+    ) -> Result<()> {
+        self.project(step.rows(), h, &mut [(&w.router, &mut *z)])?;
+        self.route(step, &w.routing, z, routes)?;
+        self.experts(step, il, &w.experts, h, routes, y)
+    }
 }

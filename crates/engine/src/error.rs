@@ -100,6 +100,9 @@ pub enum Error {
     /// The thread pool did not start.
     #[error("worker threads could not be started: {0}; lower --threads")]
     Threads(String),
+    /// A GPU that cannot be used, failed, or has not enough memory.
+    #[error("the GPU: {0}")]
+    Device(String),
     /// A stored state that is not one of this model.
     #[error("a stored state cannot be used: {0}")]
     Snapshot(&'static str),

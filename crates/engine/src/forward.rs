@@ -1,10 +1,10 @@
 //! The forward pass: the one place that knows the order of operations (`spec/model.md` §4 to §11).
 
-use crate::backend::{Backend, CompressedStream, Step};
+use crate::backend::{Backend, Prepare, Step};
 use crate::config::{Config, LayerKind, STREAMS};
 use crate::error::Result;
 use crate::rope::Rope;
-use crate::weights::{Attention, Ffn, Layer, Weights};
+use crate::weights::{Attention, Layer, Weights};
 
 /// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
 pub(crate) const HEADS_AT_ONCE: usize = 64;
@@ -18,6 +18,10 @@ pub(crate) struct Ropes {
 impl Ropes {
     pub(crate) fn new(config: &Config) -> Self {
         Self { sliding: Rope::new(config, LayerKind::Sliding), compressed: Rope::new(config, LayerKind::Csa) }
+    }
+
+    fn families(&self) -> [&Rope; 2] {
+        [&self.sliding, &self.compressed]
     }
 
     fn of(&self, kind: LayerKind) -> &Rope {
@@ -114,25 +118,41 @@ impl<B: Backend> Pass<'_, B> {
         wanted: &[usize],
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<f32>> {
-        self.backend.embed(&self.step, &self.weights.embd, &mut ws.x)?;
-        for (il, layer) in self.weights.layers.iter().enumerate() {
+        let (b, step, layers) = (self.backend, &self.step, &self.weights.layers);
+        b.begin(step, self.ropes.families(), caches)?;
+        b.embed(step, &self.weights.embd, &mut ws.x)?;
+        for (il, layer) in layers.iter().enumerate() {
             if stop() {
                 return Err(crate::Error::Interrupted);
             }
-            self.layer(il, layer, ws, caches)?;
+            if il == 0 {
+                b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
+            }
+            self.layer(il, layer, layers.get(il + 1), ws, caches)?;
         }
         self.logits(ws, wanted)
     }
 
-    /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part.
-    fn layer(&self, il: usize, layer: &Layer<B>, ws: &mut Workspace<B>, caches: &mut [&mut B::Cache]) -> Result<()> {
+    /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part. The first collapse was done before; that of
+    /// the next layer is done here, since it follows the last expand.
+    fn layer(
+        &self,
+        il: usize,
+        layer: &Layer<B>,
+        next: Option<&Layer<B>>,
+        ws: &mut Workspace<B>,
+        caches: &mut [&mut B::Cache],
+    ) -> Result<()> {
         let (b, step) = (self.backend, &self.step);
-        b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
         self.attention(il, layer.kind, &layer.attn, ws, caches)?;
-        b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x)?;
-        b.hc_collapse(step, &layer.hc_ffn, &layer.ffn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
-        self.ffn(il, &layer.ffn, ws)?;
-        b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x)
+        b.expand_collapse(step, &layer.hc_ffn, &layer.ffn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)?;
+        b.feed_forward(step, il, &layer.ffn, &ws.h, &mut ws.z, &mut ws.routes, &mut ws.y)?;
+        match next {
+            Some(next) => {
+                b.expand_collapse(step, &next.hc_attn, &next.attn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)
+            }
+            None => b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x),
+        }
     }
 
     /// §5 to §9: `y = attn(h)`.
@@ -163,23 +183,23 @@ impl<B: Backend> Pass<'_, B> {
         }
         b.project(rows, &ws.h, &mut from_h)?;
 
-        b.rms_norm(step, &w.q_a_norm, &mut ws.qr)?;
         let mut from_qr = vec![(&w.q_b, &mut ws.q)];
         if let Some(i) = select {
             from_qr.push((&i.q_b, &mut ws.iq));
         }
-        b.project(rows, &ws.qr, &mut from_qr)?;
-        b.query_heads(step, rope, &mut ws.q)?;
-        b.latent(step, rope, &w.kv_norm, &mut ws.kv)?;
+        b.norm_project(step, &w.q_a_norm, &mut ws.qr, &mut from_qr)?;
 
-        if let Some(c) = &w.compressor {
-            b.compress(step, il, CompressedStream::Attention, c, rope, comp_k, comp_g, caches)?;
-        }
-        if let Some(i) = &w.indexer {
-            b.compress(step, il, CompressedStream::Index, &i.compressor, rope, index_k, index_g, caches)?;
-        }
+        let prepare = Prepare {
+            rope,
+            q: &mut ws.q,
+            kv: &mut ws.kv,
+            kv_norm: &w.kv_norm,
+            compressor: w.compressor.as_ref().map(|c| (c, &*comp_k, &mut *comp_g)),
+            index: w.indexer.as_ref().map(|i| (&i.compressor, &*index_k, &mut *index_g)),
+            index_q: select.is_some().then_some(&mut ws.iq),
+        };
+        b.prepare(step, il, prepare, caches)?;
         if select.is_some() {
-            b.index_query(step, rope, &mut ws.iq)?;
             b.index_select(step, il, &ws.iq, &ws.iw, caches, &mut ws.selection)?;
         }
         let selection = select.is_some().then_some(&ws.selection);
@@ -193,14 +213,6 @@ impl<B: Backend> Pass<'_, B> {
     fn sees_more_than_top_k(&self) -> bool {
         let last = self.step.positions.iter().max().copied().unwrap_or(0);
         (last + 1) / 4 > self.step.config.top_k
-    }
-
-    /// §10: `y = ffn(h)`.
-    fn ffn(&self, il: usize, w: &Ffn<B>, ws: &mut Workspace<B>) -> Result<()> {
-        let (b, step) = (self.backend, &self.step);
-        b.project(step.rows(), &ws.h, &mut [(&w.router, &mut ws.z)])?;
-        b.route(step, &w.routing, &ws.z, &mut ws.routes)?;
-        b.experts(step, il, &w.experts, &ws.h, &ws.routes, &mut ws.y)
     }
 
     /// §11, for the rows that want logits.

@@ -6,6 +6,7 @@ use std::f64::consts::PI;
 /// Frequencies of one kind of layer, one a pair: single-precision values, held in f64.
 #[derive(Clone, Debug)]
 pub struct Rope {
+    family: usize,
     frequencies: Vec<f64>,
 }
 
@@ -13,13 +14,18 @@ impl Rope {
     /// The frequencies that layers of `kind` use: plain for sliding layers, YaRN-interpolated for the others.
     pub fn new(config: &Config, kind: LayerKind) -> Self {
         let (r, c) = (config.rot, &config.rope);
-        let mut frequencies = match kind {
-            LayerKind::Sliding => plain(c.base, r),
-            LayerKind::Csa | LayerKind::Hca => yarn(c, r),
+        let (family, mut frequencies) = match kind {
+            LayerKind::Sliding => (0, plain(c.base, r)),
+            LayerKind::Csa | LayerKind::Hca => (1, yarn(c, r)),
         };
         // The model was trained with single-precision frequencies; only their product with the position is exact here.
         frequencies.iter_mut().for_each(|f| *f = f64::from(*f as f32));
-        Self { frequencies }
+        Self { family, frequencies }
+    }
+
+    /// Which of the two it is: 0 that of sliding layers, 1 that of compressed ones.
+    pub fn family(&self) -> usize {
+        self.family
     }
 
     /// Rotated dims.
@@ -99,7 +105,7 @@ mod tests {
 
     #[test]
     fn rotating_and_back_restores_the_vector() {
-        let rope = Rope { frequencies: yarn(&published(), 64) };
+        let rope = Rope { family: 1, frequencies: yarn(&published(), 64) };
         for position in [0, 1, 1000, 1 << 20] {
             let table = rope.table(position);
             let start: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();

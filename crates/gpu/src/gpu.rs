@@ -1,0 +1,488 @@
+//! Buffers, kernels and the recording of commands: all that the operations need of a device.
+//!
+//! **Invariants.** Commands run in the order in which they were recorded; every dispatch sees what earlier ones wrote.
+//! Nothing waits but [`Gpu::download`].
+
+use crate::device::{self, Caps, DeviceInfo, IMMEDIATE_BYTES};
+use ds4_engine::{Error, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Dispatches after which recorded commands are handed to the device, so that it works while more are recorded.
+const FLUSH_DISPATCHES: usize = 96;
+/// Most bindings of a kernel.
+const BINDINGS_MAX: usize = 8;
+/// Most dispatches that [`Gpu::start_profile`] times.
+const PROFILE_DISPATCHES: u32 = 2000;
+
+/// Device memory.
+pub struct Buffer {
+    id: u32,
+    raw: wgpu::Buffer,
+}
+
+impl Buffer {
+    /// Its size.
+    pub fn bytes(&self) -> u64 {
+        self.raw.size()
+    }
+}
+
+/// A compiled WGSL kernel: entry point `main`, storage bindings 0, 1, … of group 0, and immediates.
+pub struct Kernel {
+    id: u32,
+    name: String,
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+    bindings: usize,
+}
+
+/// Time that one kernel took.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Name of the kernel.
+    pub name: String,
+    /// Dispatches.
+    pub count: usize,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+struct Profile {
+    queries: wgpu::QuerySet,
+    names: Vec<String>,
+}
+
+#[derive(Default)]
+struct Recorder {
+    encoder: Option<wgpu::CommandEncoder>,
+    pass: Option<wgpu::ComputePass<'static>>,
+    dispatches: usize,
+    profile: Option<Profile>,
+    staging: Option<wgpu::Buffer>,
+}
+
+type GroupKey = [u32; BINDINGS_MAX + 1];
+
+/// An opened device with its kernels.
+pub struct Gpu {
+    info: DeviceInfo,
+    caps: Caps,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    faults: device::Faults,
+    kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+    groups: Mutex<HashMap<GroupKey, wgpu::BindGroup>>,
+    recorder: Mutex<Recorder>,
+    next_id: AtomicU32,
+    allocated: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// `f` of every u32 as little-endian bytes.
+pub fn words(values: &[u32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The same of f32.
+pub fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// f32 of little-endian bytes.
+pub fn to_floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+impl Gpu {
+    /// Opens device number `choice`, or the best one.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub fn open(choice: Option<usize>) -> Result<Self> {
+        let device::Opened { info, device, queue, faults } = device::open(choice)?;
+        Ok(Self {
+            caps: info.caps,
+            info,
+            device,
+            queue,
+            faults,
+            kernels: Mutex::default(),
+            groups: Mutex::default(),
+            recorder: Mutex::default(),
+            next_id: AtomicU32::new(1),
+            allocated: AtomicU64::new(0),
+        })
+    }
+
+    /// The same device, but kernels use no more than `caps`.
+    #[must_use]
+    pub fn limited(self, caps: Caps) -> Self {
+        Self { caps, ..self }
+    }
+
+    /// The device.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// What kernels may use.
+    pub fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    /// Bytes of all buffers made so far, freed ones included.
+    pub fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    fn id(&self) -> u32 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Device memory of `bytes` bytes, rounded up to 16, all zero.
+    ///
+    /// # Errors
+    /// Larger than a binding may be, or out of memory.
+    pub fn buffer(&self, what: &'static str, bytes: u64) -> Result<Buffer> {
+        let size = bytes.max(16).next_multiple_of(16);
+        if size > self.caps.binding_bytes {
+            let most = self.caps.binding_bytes;
+            return Err(Error::Device(format!("{size} bytes for {what}; {} binds at most {most} at once", self.info)));
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false };
+        let raw = self.device.create_buffer(&descriptor);
+        if pollster::block_on(scope.pop()).is_some() {
+            let text = format!("{size} bytes for {what} could not be allocated; lower --ctx or use --backend cpu");
+            return Err(Error::Device(text));
+        }
+        self.allocated.fetch_add(size, Ordering::Relaxed);
+        Ok(Buffer { id: self.id(), raw })
+    }
+
+    /// A buffer with these bytes.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn buffer_of(&self, what: &'static str, bytes: &[u8]) -> Result<Buffer> {
+        let buffer = self.buffer(what, bytes.len() as u64)?;
+        self.upload(&buffer, 0, bytes);
+        Ok(buffer)
+    }
+
+    /// Writes `bytes`, a multiple of four, at `offset`, a multiple of four. What was recorded before does not see them, what is recorded
+    /// afterwards does.
+    pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+        self.flush();
+        if bytes.len().is_multiple_of(4) {
+            self.queue.write_buffer(&buffer.raw, offset, bytes);
+        } else {
+            let mut padded = bytes.to_vec();
+            padded.resize(bytes.len().next_multiple_of(4), 0);
+            self.queue.write_buffer(&buffer.raw, offset, &padded);
+        }
+    }
+
+    /// Lets `fill` write `bytes` bytes, a multiple of four, at `offset` of `buffer`: as [`Gpu::upload`], but for one copy less.
+    pub fn upload_with(&self, buffer: &Buffer, offset: u64, bytes: u64, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+        self.flush();
+        let Some(size) = wgpu::BufferSize::new(bytes) else { return Ok(()) };
+        let mut view = self
+            .queue
+            .write_buffer_with(&buffer.raw, offset, size)
+            .ok_or_else(|| Error::Device(format!("{bytes} bytes could not be staged for it")))?;
+        // Staging memory is written once, front to back.
+        let mut bytes = vec![0; bytes as usize];
+        fill(&mut bytes);
+        view.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// The kernel of this source: `constants` as `const NAME: u32`, then the parts.
+    ///
+    /// # Errors
+    /// It does not compile on this device.
+    pub fn kernel(&self, name: &str, constants: &[(&str, u32)], parts: &[&str]) -> Result<Arc<Kernel>> {
+        let source = source(self.caps, constants, parts);
+        if let Some(kernel) = locked(&self.kernels).get(&source) {
+            return Ok(Arc::clone(kernel));
+        }
+        let kernel = Arc::new(self.compile(name, &source)?);
+        locked(&self.kernels).insert(source, Arc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    fn compile(&self, name: &str, source: &str) -> Result<Kernel> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(name), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        // SAFETY: the kernels are this crate's own. Their loops end, they divide by non-zero constants and immediates, and their
+        // indices come from sizes that the host checked; the tests run every kernel with the checks of the driver.
+        let module =
+            unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        let access = bindings(source);
+        let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
+            .zip(&access)
+            .map(|(binding, read_only)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage { read_only: *read_only },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries: &entries });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: IMMEDIATE_BYTES,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(Error::Device(format!("kernel {name} does not compile: {error}")));
+        }
+        Ok(Kernel { id: self.id(), name: name.to_owned(), pipeline, layout, bindings: access.len() })
+    }
+
+    /// Records `kernel` over `grid` workgroups. Every buffer is bound whole, in the order of the kernel's bindings.
+    ///
+    /// # Errors
+    /// The number of buffers is wrong.
+    pub fn dispatch(&self, kernel: &Kernel, buffers: &[&Buffer], immediates: &[u32], grid: [u32; 3]) -> Result<()> {
+        if buffers.len() != kernel.bindings || 4 * immediates.len() > IMMEDIATE_BYTES as usize {
+            let name = &kernel.name;
+            return Err(Error::Device(format!(
+                "kernel {name} takes {} buffers, not {}",
+                kernel.bindings,
+                buffers.len()
+            )));
+        }
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let mut key = [0; BINDINGS_MAX + 1];
+        key[0] = kernel.id;
+        key[1..].iter_mut().zip(buffers).for_each(|(slot, buffer)| *slot = buffer.id);
+        let mut groups = locked(&self.groups);
+        let group = groups.entry(key).or_insert_with(|| self.group(kernel, buffers));
+        let mut recorder = locked(&self.recorder);
+        let Recorder { encoder, pass, dispatches, profile, .. } = &mut *recorder;
+        let encoder = encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
+        let pass = pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
+        let stamp = profile.as_mut().filter(|profile| profile.names.len() < PROFILE_DISPATCHES as usize);
+        pass.set_pipeline(&kernel.pipeline);
+        pass.set_bind_group(0, &*group, &[]);
+        let mut bytes = [0u8; IMMEDIATE_BYTES as usize];
+        bytes.as_chunks_mut().0.iter_mut().zip(immediates).for_each(|(to, value)| *to = value.to_le_bytes());
+        pass.set_immediates(0, &bytes);
+        if let Some(profile) = stamp {
+            let at = 2 * profile.names.len() as u32;
+            profile.names.push(kernel.name.clone());
+            pass.write_timestamp(&profile.queries, at);
+            pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+            pass.write_timestamp(&profile.queries, at + 1);
+        } else {
+            pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+        }
+        *dispatches += 1;
+        if *dispatches >= FLUSH_DISPATCHES {
+            self.submit(&mut recorder);
+        }
+        Ok(())
+    }
+
+    fn group(&self, kernel: &Kernel, buffers: &[&Buffer]) -> wgpu::BindGroup {
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.raw.as_entire_binding() })
+            .collect();
+        let layout = &kernel.layout;
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    }
+
+    /// Forgets what is known of buffers that are not used any more, so that their memory is freed.
+    pub fn forget_groups(&self) {
+        locked(&self.groups).clear();
+    }
+
+    /// Records a copy; offsets and length are multiples of four.
+    pub fn copy(&self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
+        let mut recorder = locked(&self.recorder);
+        let encoder = self.encoder(&mut recorder);
+        encoder.copy_buffer_to_buffer(&from.raw, from_offset, &to.raw, to_offset, bytes);
+    }
+
+    /// The encoder, outside of a pass.
+    fn encoder<'a>(&self, recorder: &'a mut Recorder) -> &'a mut wgpu::CommandEncoder {
+        recorder.pass = None;
+        recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()))
+    }
+
+    /// Hands what was recorded to the device.
+    pub fn flush(&self) {
+        self.submit(&mut locked(&self.recorder));
+    }
+
+    fn submit(&self, recorder: &mut Recorder) {
+        recorder.pass = None;
+        recorder.dispatches = 0;
+        if let Some(encoder) = recorder.encoder.take() {
+            self.queue.submit([encoder.finish()]);
+        }
+    }
+
+    /// Waits for all that was recorded and returns `bytes` bytes from `offset` of `buffer`, all multiples of four.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn download(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(bytes as usize);
+        self.download_with(buffer, offset, bytes, |mapped| out.extend_from_slice(mapped))?;
+        Ok(out)
+    }
+
+    /// As [`Gpu::download`], without a copy.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn download_with(&self, buffer: &Buffer, offset: u64, bytes: u64, take: impl FnOnce(&[u8])) -> Result<()> {
+        let mut recorder = locked(&self.recorder);
+        if recorder.staging.as_ref().is_none_or(|staging| staging.size() < bytes) {
+            recorder.staging = Some(self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read back"),
+                size: bytes.next_power_of_two().max(1 << 20),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }));
+        }
+        let Some(staging) = recorder.staging.take() else { return Err(self.failed("no staging memory")) };
+        self.encoder(&mut recorder).copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
+        self.submit(&mut recorder);
+        let slice = staging.slice(..bytes);
+        let mapped = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&mapped);
+        slice.map_async(wgpu::MapMode::Read, move |result| *locked(&told) = Some(result));
+        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.faults.take()?;
+        waited.map_err(|error| self.failed(&error.to_string()))?;
+        match locked(&mapped).take() {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(self.failed(&error.to_string())),
+            None => return Err(self.failed("it did not answer")),
+        }
+        let view = slice.get_mapped_range().map_err(|error| self.failed(&error.to_string()))?;
+        take(&view);
+        drop(view);
+        staging.unmap();
+        recorder.staging = Some(staging);
+        Ok(())
+    }
+
+    /// Waits for all that was recorded.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn wait(&self) -> Result<()> {
+        self.flush();
+        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.faults.take()?;
+        waited.map(|_| ()).map_err(|error| self.failed(&error.to_string()))
+    }
+
+    fn failed(&self, what: &str) -> Error {
+        Error::Device(format!("{} failed: {what}", self.info))
+    }
+
+    /// From now on dispatches are timed, if the device can.
+    pub fn start_profile(&self) {
+        if !self.caps.timestamps {
+            return;
+        }
+        self.flush();
+        let descriptor = wgpu::QuerySetDescriptor {
+            label: Some("profile"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2 * PROFILE_DISPATCHES,
+        };
+        let queries = self.device.create_query_set(&descriptor);
+        locked(&self.recorder).profile = Some(Profile { queries, names: Vec::new() });
+    }
+
+    /// Ends that and returns the time of each kernel, the longest first.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn end_profile(&self) -> Result<Vec<Timing>> {
+        let mut recorder = locked(&self.recorder);
+        let Some(profile) = recorder.profile.take().filter(|profile| !profile.names.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let count = 2 * profile.names.len() as u32;
+        let resolved = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("profile"),
+            size: u64::from(count) * 8,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        self.encoder(&mut recorder).resolve_query_set(&profile.queries, 0..count, &resolved, 0);
+        drop(recorder);
+        let stamps = self.download(&Buffer { id: 0, raw: resolved }, 0, u64::from(count) * 8)?;
+        let stamps: Vec<u64> = stamps.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        let unit = f64::from(self.queue.get_timestamp_period()) * 1e-9;
+        let mut sums: HashMap<String, (usize, f64)> = HashMap::new();
+        for (name, pair) in profile.names.into_iter().zip(stamps.chunks_exact(2)) {
+            let sum = sums.entry(name).or_default();
+            sum.0 += 1;
+            sum.1 += pair[1].saturating_sub(pair[0]) as f64 * unit;
+        }
+        let mut all: Vec<Timing> =
+            sums.into_iter().map(|(name, (count, seconds))| Timing { name, count, seconds }).collect();
+        all.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Ok(all)
+    }
+}
+
+/// The WGSL text of a kernel for a device of these capabilities.
+pub fn source(caps: Caps, constants: &[(&str, u32)], parts: &[&str]) -> String {
+    let body = parts.concat();
+    let mut text = String::new();
+    // Extensions come first, and only where they are used.
+    if body.contains("f16") && caps.f16 {
+        text.push_str("enable f16;\n");
+    }
+    if body.contains("coop_mat") {
+        text.push_str("enable wgpu_cooperative_matrix;\n");
+    }
+    for (name, value) in constants {
+        text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+    }
+    text.push_str(&body);
+    text
+}
+
+/// Whether each storage binding of a source is read-only, in order.
+fn bindings(source: &str) -> Vec<bool> {
+    let of_line = |line: &str| line.contains("@binding(").then(|| line.contains("var<storage, read>"));
+    source.lines().filter_map(of_line).collect()
+}

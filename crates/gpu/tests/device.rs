@@ -1,0 +1,38 @@
+//! The device itself: recording, ordering, reading back. Needs a Vulkan device, which may be software.
+
+use ds4_gpu::{Gpu, floats, to_floats, words};
+
+const ADD: &str = "
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read_write> b: array<f32>;
+struct Args { n: u32, more: u32 }
+var<immediate> args: Args;
+@compute @workgroup_size(WG)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < args.n) { b[id.x] += a[id.x] + f32(args.more); }
+}";
+
+#[test]
+fn dispatches_run_in_order_and_see_each_other() {
+    let gpu = Gpu::open(None).unwrap();
+    println!("{}: {:?}", gpu.info(), gpu.caps());
+    let kernel = gpu.kernel("add", &[("WG", 64)], &[ADD]).unwrap();
+    let a = gpu.buffer_of("a", &floats(&[1.0; 100])).unwrap();
+    let b = gpu.buffer("b", 400).unwrap();
+    for more in 0..200 {
+        gpu.dispatch(&kernel, &[&a, &b], &[100, more], [2, 1, 1]).unwrap();
+    }
+    let sum = to_floats(&gpu.download(&b, 0, 400).unwrap());
+    assert_eq!(sum, [200.0 + 199.0 * 100.0; 100]);
+    gpu.upload(&b, 0, &words(&[0; 100]));
+    gpu.dispatch(&kernel, &[&a, &b], &[100, 1], [2, 1, 1]).unwrap();
+    assert_eq!(to_floats(&gpu.download(&b, 4, 8).unwrap()), [2.0; 2]);
+    assert!(gpu.dispatch(&kernel, &[&a], &[1], [1, 1, 1]).is_err());
+}
+
+#[test]
+fn what_does_not_compile_is_told() {
+    let gpu = Gpu::open(None).unwrap();
+    let error = gpu.kernel("broken", &[], &["fn main( {"]).err().unwrap().to_string();
+    assert!(error.contains("broken"), "{error}");
+}
