@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 const FLUSH_DISPATCHES: usize = 96;
 /// Most bindings of a kernel.
 const BINDINGS_MAX: usize = 8;
+/// Most constants and parts of a kernel, and its name.
+const KERNEL_KEY_MAX: usize = 48;
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 
@@ -72,7 +74,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     faults: device::Faults,
-    kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+    kernels: Mutex<HashMap<Box<[usize]>, Arc<Kernel>>>,
     groups: Mutex<HashMap<GroupKey, wgpu::BindGroup>>,
     recorder: Mutex<Recorder>,
     next_id: AtomicU32,
@@ -204,17 +206,31 @@ impl Gpu {
         Ok(())
     }
 
-    /// The kernel of this source: `constants` as `const NAME: u32`, then the parts.
+    /// The kernel of this source: `constants` as `const NAME: u32`, then the parts. It is compiled when it is first asked for, and found
+    /// by its constants and by where its texts lie, which costs less than comparing them.
     ///
     /// # Errors
     /// It does not compile on this device.
-    pub fn kernel(&self, name: &str, constants: &[(&str, u32)], parts: &[&str]) -> Result<Arc<Kernel>> {
-        let source = source(self.caps, constants, parts);
-        if let Some(kernel) = locked(&self.kernels).get(&source) {
+    pub fn kernel(
+        &self,
+        name: &'static str,
+        constants: &[(&'static str, u32)],
+        parts: &[&'static str],
+    ) -> Result<Arc<Kernel>> {
+        let mut key = [0; KERNEL_KEY_MAX];
+        let used = 1 + constants.len() + parts.len();
+        if used > key.len() {
+            return Err(Error::Device(format!("kernel {name} has {used} constants and parts")));
+        }
+        key[0] = name.as_ptr() as usize;
+        let pieces =
+            constants.iter().map(|(_, value)| *value as usize).chain(parts.iter().map(|part| part.as_ptr() as usize));
+        key[1..].iter_mut().zip(pieces).for_each(|(slot, piece)| *slot = piece);
+        if let Some(kernel) = locked(&self.kernels).get(&key[..used]) {
             return Ok(Arc::clone(kernel));
         }
-        let kernel = Arc::new(self.compile(name, &source)?);
-        locked(&self.kernels).insert(source, Arc::clone(&kernel));
+        let kernel = Arc::new(self.compile(name, &source(self.caps, constants, parts))?);
+        locked(&self.kernels).insert(key[..used].into(), Arc::clone(&kernel));
         Ok(kernel)
     }
 

@@ -1,0 +1,4 @@
+//! The operations: each file dispatches the kernels of its name.
+
+pub mod hyper;
+pub mod route;
