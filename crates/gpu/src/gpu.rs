@@ -15,6 +15,8 @@ const FLUSH_DISPATCHES: usize = 96;
 const BINDINGS_MAX: usize = 8;
 /// Most constants and parts of a kernel, and its name.
 const KERNEL_KEY_MAX: usize = 48;
+/// What is compiled where kernels are only collected.
+const NOTHING: &str = "@compute @workgroup_size(1) fn main() {}";
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 
@@ -79,6 +81,8 @@ pub struct Gpu {
     recorder: Mutex<Recorder>,
     next_id: AtomicU32,
     allocated: AtomicU64,
+    /// Name and source of every kernel asked for, where none is run.
+    collected: Option<Mutex<Vec<(String, String)>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,7 +122,19 @@ impl Gpu {
             recorder: Mutex::default(),
             next_id: AtomicU32::new(1),
             allocated: AtomicU64::new(0),
+            collected: None,
         })
+    }
+
+    /// The same device, on which nothing is computed: kernels for devices of other capabilities are collected, not compiled.
+    #[must_use]
+    pub fn collecting(self, caps: Caps) -> Self {
+        Self { caps, collected: Some(Mutex::default()), ..self }
+    }
+
+    /// Name and source of every kernel that was asked for.
+    pub fn collected(&self) -> Vec<(String, String)> {
+        self.collected.as_ref().map(|all| locked(all).clone()).unwrap_or_default()
     }
 
     /// The same device, but kernels use no more than `caps`.
@@ -235,6 +251,14 @@ impl Gpu {
     }
 
     fn compile(&self, name: &str, source: &str) -> Result<Kernel> {
+        let access = bindings(source);
+        let source = match &self.collected {
+            Some(collected) => {
+                locked(collected).push((name.to_owned(), source.to_owned()));
+                NOTHING
+            }
+            None => source,
+        };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(name), source: wgpu::ShaderSource::Wgsl(source.into()) };
@@ -242,7 +266,6 @@ impl Gpu {
         // indices come from sizes that the host checked; the tests run every kernel with the checks of the driver.
         let module =
             unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
-        let access = bindings(source);
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
             .zip(&access)
             .map(|(binding, read_only)| wgpu::BindGroupLayoutEntry {
@@ -294,7 +317,7 @@ impl Gpu {
                 buffers.len()
             )));
         }
-        if grid.contains(&0) {
+        if grid.contains(&0) || self.collected.is_some() {
             return Ok(());
         }
         let mut key = [0; BINDINGS_MAX + 1];

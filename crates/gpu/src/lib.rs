@@ -2,6 +2,7 @@
 
 mod device;
 mod gpu;
+pub mod measure;
 pub mod ops;
 mod parts;
 mod rows;
