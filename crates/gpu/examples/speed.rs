@@ -62,7 +62,11 @@ fn token(i: usize, vocab: usize) -> TokenId {
     ((i * 7919 + 13) % vocab) as TokenId
 }
 
-fn decode(engine: &mut Engine<GpuBackend>, sequences: &mut [Sequence<GpuBackend>], steps: usize) -> ds4_engine::Result<f64> {
+fn decode(
+    engine: &mut Engine<GpuBackend>,
+    sequences: &mut [Sequence<GpuBackend>],
+    steps: usize,
+) -> ds4_engine::Result<f64> {
     let vocab = engine.config().vocab;
     let begin = Instant::now();
     for step in 0..steps {
@@ -80,7 +84,13 @@ fn decode(engine: &mut Engine<GpuBackend>, sequences: &mut [Sequence<GpuBackend>
 fn table(gpu: &Gpu, steps: usize) -> ds4_engine::Result<()> {
     for timing in gpu.end_profile()?.iter().take(30) {
         let (per_step, each) = (timing.seconds / steps as f64, timing.seconds / timing.count as f64);
-        println!("    {:28} {:5} x {:9.2} us = {:8.3} ms a step", timing.name, timing.count / steps, each * 1e6, per_step * 1e3);
+        println!(
+            "    {:28} {:5} x {:9.2} us = {:8.3} ms a step",
+            timing.name,
+            timing.count / steps,
+            each * 1e6,
+            per_step * 1e3
+        );
     }
     Ok(())
 }
@@ -114,7 +124,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokens: Vec<TokenId> = (0..args.chunk.min(longest)).map(|i| token(i, vocab)).collect();
     engine.prefill(&mut warm, &tokens, Logits::Last, &mut |_| (), &|| false)?;
     decode(&mut engine, std::slice::from_mut(&mut warm), 2)?;
-    println!("first prefill of {} and two tokens, kernels compiled: {:.2} s", tokens.len(), begin.elapsed().as_secs_f64());
+    println!(
+        "first prefill of {} and two tokens, kernels compiled: {:.2} s",
+        tokens.len(),
+        begin.elapsed().as_secs_f64()
+    );
     drop(warm);
 
     let mut sequence = engine.sequence()?;
@@ -128,7 +142,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let one = std::slice::from_mut(&mut sequence);
         decode(&mut engine, one, 8)?;
         let seconds = decode(&mut engine, one, DECODED)?;
-        println!("{length:6} tokens: prefill {:8.1} t/s, decode {:7.2} t/s", *length as f64 / prefill, DECODED as f64 / seconds);
+        println!(
+            "{length:6} tokens: prefill {:8.1} t/s, decode {:7.2} t/s",
+            *length as f64 / prefill,
+            DECODED as f64 / seconds
+        );
     }
     if args.batch > 1 {
         let tokens: Vec<TokenId> = (0..512).map(|i| token(i, vocab)).collect();
@@ -140,7 +158,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         decode(&mut engine, &mut sequences, 8)?;
         let seconds = decode(&mut engine, &mut sequences, DECODED)?;
-        println!("{} sequences of 512 tokens: decode {:.1} t/s in all", args.batch, (DECODED * args.batch) as f64 / seconds);
+        println!(
+            "{} sequences of 512 tokens: decode {:.1} t/s in all",
+            args.batch,
+            (DECODED * args.batch) as f64 / seconds
+        );
         if args.profile {
             engine.backend().gpu().start_profile();
             decode(&mut engine, &mut sequences, 2)?;

@@ -93,11 +93,11 @@ pub fn check_matrix_units(gpu: &Gpu) -> Result<()> {
     let c_on = gpu.buffer_of("c", &floats(&(0..256).map(|i| i as f32).collect::<Vec<_>>()))?;
     gpu.dispatch(&kernel, &[&a_on, &b_on, &c_on], &[], [1, 1, 1])?;
     let got = to_floats(&gpu.download(&c_on, 0, 1024)?);
-    for i in 0..256 {
+    for (i, got) in got.iter().enumerate() {
         let (row, column) = (i / 16, i % 16);
         let want = i as f32 + (0..16).map(|k| a[row * 16 + k] * b[k * 16 + column]).sum::<f32>();
-        if got[i] != want {
-            return Err(Error::Device(format!("matrix units give {} at {row}, {column}, not {want}", got[i])));
+        if *got != want {
+            return Err(Error::Device(format!("matrix units give {got} at {row}, {column}, not {want}")));
         }
     }
     Ok(())

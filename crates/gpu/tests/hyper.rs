@@ -141,7 +141,7 @@ fn check_hyper(gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) {
     let head_site = Site { base: &base_on, ..site };
     let chosen: Vec<usize> = (0..rows).rev().step_by(2).collect();
     let e_on = on(&vec![f32::NAN; chosen.len() * embd], embd);
-    hyper.head(gpu, &chosen, &head_site, &x_on, &mix_on, &e_on).unwrap();
+    hyper.head(gpu, &chosen, &head_site, &x_on, &e_on).unwrap();
     let e = e_on.read(gpu, chosen.len()).unwrap();
     for (i, r) in chosen.iter().enumerate() {
         let row = &got_x[r * 4 * embd..][..4 * embd];

@@ -45,6 +45,8 @@ pub struct Hyper {
     /// Rows of the head.
     chosen: Buffer,
     chosen_now: Mutex<Vec<u32>>,
+    /// Bound as `mix` where there is none.
+    nothing: Rows,
 }
 
 impl Hyper {
@@ -68,6 +70,7 @@ impl Hyper {
             part: gpu.buffer("hyper-connection sums", 4 * sums as u64)?,
             chosen: gpu.buffer("rows of the head", 4 * rows as u64)?,
             chosen_now: Mutex::default(),
+            nothing: Rows::new(gpu, 1, 1)?,
         })
     }
 
@@ -186,13 +189,14 @@ impl Hyper {
     ///
     /// # Errors
     /// The device failed.
-    pub fn head(&self, gpu: &Gpu, rows: &[usize], site: &Site<'_>, x: &Rows, mix: &Rows, e: &Rows) -> Result<()> {
+    pub fn head(&self, gpu: &Gpu, rows: &[usize], site: &Site<'_>, x: &Rows, e: &Rows) -> Result<()> {
         let chosen: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
         let mut now = self.chosen_now.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if *now != chosen {
             gpu.upload(&self.chosen, 0, &words(&chosen));
             *now = chosen;
         }
+        let mix = &self.nothing;
         self.mix(gpu, rows.len(), Some((site.project, site.is_f16)), HEAD_VALUES, None, x, mix, true)?;
         self.collapse_parts(gpu, rows.len(), site, HEAD_VALUES, x, mix, e)
     }

@@ -1,4 +1,6 @@
 //! The operations: each file dispatches the kernels of its name.
 
+#![allow(clippy::too_many_arguments, reason = "an operation names every buffer that it touches")]
+
 pub mod hyper;
 pub mod route;
