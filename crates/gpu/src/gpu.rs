@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// Dispatches after which recorded commands are handed to the device, so that it works while more are recorded.
 const FLUSH_DISPATCHES: usize = 96;
 /// Most bindings of a kernel.
-const BINDINGS_MAX: usize = 8;
+const BINDINGS_MAX: usize = 12;
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 
