@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Dispatches after which recorded commands are handed to the device, so that it works while more are recorded.
 const FLUSH_DISPATCHES: usize = 96;
-/// Most bindings of a kernel.
-const BINDINGS_MAX: usize = 8;
 /// Most constants and parts of a kernel, and its name.
 const KERNEL_KEY_MAX: usize = 48;
 /// What is compiled where kernels are only collected.
 const NOTHING: &str = "@compute @workgroup_size(1) fn main() {}";
+/// Most bindings of a kernel.
+const BINDINGS_MAX: usize = 12;
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 

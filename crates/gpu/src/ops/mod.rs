@@ -2,5 +2,7 @@
 
 #![allow(clippy::too_many_arguments, reason = "an operation names every buffer that it touches")]
 
+pub mod attention;
+pub mod compressor;
 pub mod hyper;
 pub mod route;

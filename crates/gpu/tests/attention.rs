@@ -1,0 +1,62 @@
+//! Compressors, indexer and attention against a plain reference. Needs a Vulkan device, which may be software.
+
+mod common;
+
+use common::{Bench, DEMO, FULL, Random, SMALL, Size, largest_difference};
+use ds4_engine::kv::RowFormat::{self, Native, Unrounded};
+use ds4_gpu::Caps;
+
+/// Steps from the states that `starts` tokens leave: the rows of each sequence in each step.
+fn check(size: Size, format: RowFormat, limit: fn(Caps) -> Caps, starts: &[usize], steps: &[&[usize]]) {
+    let bench = Bench::new(size, format, limit);
+    let mut random = Random(42);
+    let mut host: Vec<_> = starts.iter().map(|tokens| bench.filled(*tokens, &mut random)).collect();
+    let mut device: Vec<_> = host.iter().zip(starts).map(|(host, tokens)| bench.to_device(host, *tokens)).collect();
+    let mut at = starts.to_vec();
+    for (i, counts) in steps.iter().enumerate() {
+        let lengths: Vec<(usize, usize)> = at.iter().copied().zip(counts.iter().copied()).collect();
+        let pairs = bench.step(&lengths, &mut host, &mut device, 100 + i as u64);
+        let off = largest_difference(&pairs);
+        println!("{size:?} {format:?} step {i} {lengths:?}: off by {off}");
+        assert!(off < 3e-5, "step {i} {lengths:?}: off by {off}");
+        at.iter_mut().zip(*counts).for_each(|(at, n)| *at += n);
+    }
+}
+
+const ALL: fn(Caps) -> Caps = |caps| caps;
+
+#[test]
+fn single_rows_at_every_phase() {
+    for format in [Native, Unrounded] {
+        check(SMALL, format, ALL, &[0], &[[1].as_slice(); 10]);
+        check(SMALL, format, ALL, &[125, 260], &[[1, 1].as_slice(); 6]);
+    }
+}
+
+#[test]
+fn prompts_from_nothing() {
+    for format in [Native, Unrounded] {
+        check(SMALL, format, ALL, &[0, 0, 0, 0], &[&[3, 4, 7, 1], &[1, 1, 130, 2], &[140, 3, 5, 1]]);
+        check(DEMO, format, ALL, &[0], &[&[257], &[1], &[6]]);
+    }
+}
+
+#[test]
+fn decode_rows_beside_a_prompt() {
+    for format in [Native, Unrounded] {
+        check(DEMO, format, ALL, &[700, 131, 3], &[&[1, 9, 1], &[1, 1, 1], &[5, 1, 200]]);
+    }
+}
+
+#[test]
+fn without_subgroups() {
+    for format in [Native, Unrounded] {
+        check(SMALL, format, Caps::plain, &[126, 515], &[&[1, 1], &[6, 1], &[1, 1]]);
+    }
+}
+
+#[test]
+fn the_true_shape() {
+    check(FULL, Native, ALL, &[2560, 127], &[&[1, 1], &[3, 2]]);
+    check(FULL, Native, Caps::plain, &[2047 + 4], &[&[1]]);
+}
