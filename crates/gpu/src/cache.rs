@@ -101,7 +101,9 @@ impl Cache {
     /// It is a fork that found no memory.
     pub(crate) fn slot(&self) -> Result<u32> {
         let slot = self.slot.as_ref().map(|slot| slot.number);
-        slot.ok_or_else(|| Error::Device("no memory is left for another conversation; end some, or lower --ctx".to_owned()))
+        slot.ok_or_else(|| {
+            Error::Device("no memory is left for another conversation; end some, or lower --ctx".to_owned())
+        })
     }
 
     /// Its page number `index`.
@@ -153,13 +155,7 @@ impl Pool {
     pub fn new(gpu: Arc<Gpu>, shape: Shape) -> Result<Arc<Self>> {
         let memory = |_| Ok(LayerMemory { arena: gpu.buffer("KV pages", 0)?, frontier: gpu.buffer("KV windows", 0)? });
         let layers: Result<Vec<LayerMemory>> = shape.layout.layers.iter().map(memory).collect();
-        let pool = Self {
-            layers: RwLock::new(layers?),
-            gpu,
-            shape,
-            pages: Arc::default(),
-            slots: Arc::default(),
-        };
+        let pool = Self { layers: RwLock::new(layers?), gpu, shape, pages: Arc::default(), slots: Arc::default() };
         pool.grow_pages(0)?;
         pool.grow_slots(0)?;
         Ok(Arc::new(pool))
@@ -294,7 +290,9 @@ impl Pool {
         let more = u64::from(2 * least).min(most);
         if more <= u64::from(limit) {
             let info = self.gpu.info();
-            return Err(Error::Device(format!("{most} {what} are the most that {info} binds; lower --ctx or end conversations")));
+            return Err(Error::Device(format!(
+                "{most} {what} are the most that {info} binds; lower --ctx or end conversations"
+            )));
         }
         for (memory, words) in layers.iter_mut().zip(words) {
             let (old, bytes) = (buffer(memory), 4 * more * words as u64);

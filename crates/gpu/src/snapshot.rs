@@ -21,7 +21,8 @@ impl Pool {
     /// The device failed.
     pub fn page_bytes(&self, page: &Page) -> Result<Vec<u8>> {
         let layout = &self.shape().layout;
-        let device = self.gather(page.number(), |pool, layer| pool.shape().page(layer.kind).all, |memory| &memory.arena)?;
+        let device =
+            self.gather(page.number(), |pool, layer| pool.shape().page(layer.kind).all, |memory| &memory.arena)?;
         let mut host = vec![0; layout.page_bytes];
         let mut at = 0;
         for layer in &layout.layers {
@@ -65,7 +66,8 @@ impl Pool {
     pub fn save_frontier(&self, cache: &Cache, tokens: usize) -> Result<Vec<u8>> {
         let layout = &self.shape().layout;
         let finished = tokens / PAGE_TOKENS;
-        let mut pages = vec![Arc::new(kv::Page::new(Vec::new())); finished];
+        let mut pages = Vec::new();
+        pages.resize(finished, Arc::new(kv::Page::new(Vec::new())));
         if !tokens.is_multiple_of(PAGE_TOKENS) {
             let open = cache.pages.get(finished).ok_or_else(|| Error::Device("a page is missing".to_owned()))?;
             pages.push(Arc::new(kv::Page::new(self.page_bytes(open)?)));
@@ -140,7 +142,8 @@ impl Pool {
         words: impl Fn(&Self, &LayerLayout) -> usize,
         buffer: impl Fn(&crate::cache::LayerMemory) -> &Buffer,
     ) -> Result<Vec<u8>> {
-        let sizes: Vec<u64> = self.shape().layout.layers.iter().map(|layer| (WORD * words(self, layer)) as u64).collect();
+        let sizes: Vec<u64> =
+            self.shape().layout.layers.iter().map(|layer| (WORD * words(self, layer)) as u64).collect();
         let all = sizes.iter().sum();
         let joined = self.gpu().buffer("a saved state", all)?;
         let mut at = 0;

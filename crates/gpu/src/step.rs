@@ -98,7 +98,13 @@ impl StepData {
     }
 
     /// Writes the records to `data` and returns the page tables.
-    fn records(&mut self, pool: &Pool, step: &Step<'_>, caches: &mut [&mut Cache], data: &mut Vec<u32>) -> Result<Vec<u32>> {
+    fn records(
+        &mut self,
+        pool: &Pool,
+        step: &Step<'_>,
+        caches: &mut [&mut Cache],
+        data: &mut Vec<u32>,
+    ) -> Result<Vec<u32>> {
         self.rows = step.rows();
         self.is_decode = step.segments.iter().all(|segment| segment.rows.len() == 1);
         self.positions = step.positions.to_vec();

@@ -150,7 +150,14 @@ impl Attention {
     ///
     /// # Errors
     /// Out of memory; the layer has no indexer.
-    pub fn index_select(&self, step: &StepData, il: usize, q: &Rows, w: &Rows, selection: &mut Selection) -> Result<()> {
+    pub fn index_select(
+        &self,
+        step: &StepData,
+        il: usize,
+        q: &Rows,
+        w: &Rows,
+        selection: &mut Selection,
+    ) -> Result<()> {
         let (gpu, kernels, shape) = (self.gpu(), self.kernels(il)?, self.pool.shape());
         let (Some(score), Some(top_k)) = (&kernels.index_score, &kernels.top_k) else {
             return Err(Error::Device(format!("layer {il} has no indexer")));
