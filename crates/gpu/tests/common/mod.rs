@@ -10,7 +10,7 @@ use ds4_engine::{Config, LayerKind};
 use ds4_gpu::ops::attention::Attention;
 use ds4_gpu::ops::compressor::{Compressing, Preparing, Selection};
 use ds4_gpu::{Caps, Gpu, Pool, Rows, Shape, StepData, Vector};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Numbers that look like a model's.
 pub struct Random(pub u64);
@@ -102,6 +102,12 @@ pub struct Bench {
     pub pool: Arc<Pool>,
     pub ops: Attention,
     pub format: RowFormat,
+    /// What was chosen last.
+    pub chosen: Mutex<Vec<u32>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn widths(c: &Config, kind: LayerKind) -> [usize; 2] {
@@ -125,7 +131,7 @@ impl Bench {
         let pool = Pool::new(Arc::clone(&gpu), shape).unwrap();
         let ops = Attention::new(Arc::clone(&pool)).unwrap();
         let ropes = [Rope::new(&config, LayerKind::Sliding), Rope::new(&config, LayerKind::Csa)];
-        Self { config, layout, ropes, gpu, pool, ops, format }
+        Self { config, layout, ropes, gpu, pool, ops, format, chosen: Mutex::default() }
     }
 
     pub fn is_native(&self) -> bool {
@@ -258,10 +264,21 @@ impl Bench {
             let got = q.read(&self.gpu, rows).unwrap();
             let latents = kv.read(&self.gpu, rows).unwrap();
             let chosen = used.map(|s| s.read(&self.gpu, rows, c.top_k).unwrap());
+            if let Some(chosen) = &chosen {
+                *locked(&self.chosen) = chosen.clone();
+            }
             let want = self.reference(il, &step, x, &latents, host, &caches, chosen.as_deref());
             out.push((got, want));
         }
         out
+    }
+
+    /// What the indexer of layer 1 chooses for one more row that closes no window.
+    pub fn choice(&self, tokens: usize, host: &Cache, device: &mut [ds4_gpu::Cache; 1]) -> Vec<u32> {
+        let mut hosts = [host.clone()];
+        assert!(!(tokens + 1).is_multiple_of(4));
+        self.step(&[(tokens, 1)], &mut hosts, device, 6);
+        locked(&self.chosen).clone()
     }
 
     /// §5 to §9 of one layer, plainly.
