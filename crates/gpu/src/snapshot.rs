@@ -66,7 +66,8 @@ impl Pool {
     pub fn save_frontier(&self, cache: &Cache, tokens: usize) -> Result<Vec<u8>> {
         let layout = &self.shape().layout;
         let finished = tokens / PAGE_TOKENS;
-        let mut pages = vec![Arc::new(kv::Page::new(Vec::new())); finished];
+        let mut pages = Vec::new();
+        pages.resize(finished, Arc::new(kv::Page::new(Vec::new())));
         if !tokens.is_multiple_of(PAGE_TOKENS) {
             let open = cache.pages.get(finished).ok_or_else(|| Error::Device("a page is missing".to_owned()))?;
             pages.push(Arc::new(kv::Page::new(self.page_bytes(open)?)));

@@ -21,6 +21,8 @@ const INDEX: &str = include_str!("../kernels/attention/index.wgsl");
 const INDEX_SCORE: &str = include_str!("../kernels/attention/index_score.wgsl");
 const INDEX_SCORE_F32: &str = include_str!("../kernels/attention/index_score_f32.wgsl");
 const TOP_K: &str = include_str!("../kernels/attention/top_k.wgsl");
+const PREFIX: &str = include_str!("../kernels/attention/prefix.wgsl");
+const PREFIX_SUBGROUP: &str = include_str!("../kernels/attention/prefix_subgroup.wgsl");
 const ROWS_NATIVE: &str = include_str!("../kernels/attention/rows_native.wgsl");
 const ROWS_UNROUNDED: &str = include_str!("../kernels/attention/rows_unrounded.wgsl");
 const TEAM: &str = include_str!("../kernels/attention/team.wgsl");
@@ -39,12 +41,14 @@ const LANES: usize = 32;
 /// Workgroups that keep a large device busy: fewer rows than that have their keys split.
 const GROUPS_WANTED: usize = 128;
 /// Keys of a team below which splitting does not pay.
-const KEYS_MIN: usize = 8;
+const KEYS_MIN: usize = 4;
 /// Most parts that keys are split into.
 const SPLITS_MAX: usize = 64;
 /// Threads of the kernels that score and choose.
-pub(super) const SCORE_THREADS: usize = 128;
-pub(super) const TOP_K_THREADS: usize = 256;
+pub(super) const SCORE_THREADS: usize = 256;
+const TOP_K_THREADS: usize = 1024;
+/// The same on devices that may have no more.
+const TOP_K_THREADS_PLAIN: usize = 256;
 
 /// Kernels of layers of one kind.
 pub(super) struct Kernels {
@@ -77,13 +81,18 @@ impl Kernels {
         let stored = if is_native { ROWS_NATIVE } else { ROWS_UNROUNDED };
         let (lanes, teams, team) = Self::teams(caps);
         let has_index = kind == LayerKind::Csa;
-        let indexer = |name, threads, part| -> Result<Option<Arc<Kernel>>> {
-            has_index.then(|| gpu.kernel(name, &with(&[("WG", threads)]), &[STEP, part])).transpose()
+        let width = parts::subgroup(caps) as usize;
+        let (choosers, prefix) = match caps.subgroup {
+            Some(_) => (TOP_K_THREADS, PREFIX_SUBGROUP),
+            None => (TOP_K_THREADS_PLAIN, PREFIX),
+        };
+        let indexer = |name, threads, parts: &[&str]| -> Result<Option<Arc<Kernel>>> {
+            has_index.then(|| gpu.kernel(name, &with(&[("WG", threads), ("SUBGROUP", width)]), parts)).transpose()
         };
         Ok(Self {
             prepare: gpu.kernel("prepare", &with(&rows), &prepare)?,
-            index_score: indexer("index_score", SCORE_THREADS, score)?,
-            top_k: indexer("top_k", TOP_K_THREADS, TOP_K)?,
+            index_score: indexer("index_score", SCORE_THREADS, &[STEP, score])?,
+            top_k: indexer("top_k", choosers, &[STEP, prefix, TOP_K])?,
             attend: gpu.kernel(
                 "attend",
                 &with(&[("LANES", lanes), ("TEAMS", teams)]),

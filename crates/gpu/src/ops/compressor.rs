@@ -165,7 +165,7 @@ impl Attention {
         let layers = self.pool.layers();
         let memory = &layers[il];
         let last = step.positions.iter().max().copied().unwrap_or(0);
-        let width = ((last + 1) / 4).max(1);
+        let width = ((last + 1) / 4).max(1).next_multiple_of(4);
         let group = (SCORES_MAX / width).clamp(1, step.rows);
         let chosen = grown(gpu, &mut selection.chosen, 4 * step.rows * shape.top_k)?;
         let scores = grown(gpu, &mut selection.scores, 4 * group * width)?;

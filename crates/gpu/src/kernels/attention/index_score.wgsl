@@ -35,6 +35,11 @@ fn twice(codes: u32) -> u32 {
     return (v ^ (minus * 255u)) + minus;
 }
 
+// Sixteen products.
+fn four_products(a: vec4<u32>, b: vec4<u32>) -> i32 {
+    return (dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y)) + (dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w));
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let row = args.first + group.y;
@@ -72,20 +77,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
     let key = thread % KEYS;
+    var own: array<vec4<u32>, 2u * BLOCKS>;
+    for (var i = 0u; i < 2u * BLOCKS; i++) {
+        let word = 4u * i * KEYS + key;
+        own[i] = vec4<u32>(keys[word], keys[word + KEYS], keys[word + 2u * KEYS], keys[word + 3u * KEYS]);
+    }
     var score = 0.0;
     for (var head = thread / KEYS; head < INDEX_HEADS; head += HEAD_GROUPS) {
         let at = (row * INDEX_HEADS + head) * HEAD_UNITS;
         var product = 0.0;
         for (var block = 0u; block < BLOCKS; block++) {
-            var sum = 0i;
-            for (var i = 0u; i < 2u; i++) {
-                let q = index_q[at + 2u * block + i];
-                let word = (8u * block + 4u * i) * KEYS + key;
-                sum += dot4I8Packed(q.x, keys[word]);
-                sum += dot4I8Packed(q.y, keys[word + KEYS]);
-                sum += dot4I8Packed(q.z, keys[word + 2u * KEYS]);
-                sum += dot4I8Packed(q.w, keys[word + 3u * KEYS]);
-            }
+            let sum = four_products(index_q[at + 2u * block], own[2u * block])
+                + four_products(index_q[at + 2u * block + 1u], own[2u * block + 1u]);
             let factor = bitcast<f32>(index_q[at + ID / 16u + block / 4u][block % 4u]);
             product += f32(sum) * (factor * key_scales[block * KEYS + key]);
         }

@@ -8,25 +8,24 @@ fn four_codes(codes: u32) -> vec4<f32> {
     return vec4<f32>(a.x, b.x, a.y, b.y);
 }
 
-fn arena_block(at: u32, block: u32) -> array<vec4<f32>, 4> {
+fn arena_block(at: u32, block: u32) -> mat4x4<f32> {
     let base = at / 4u;
     if (block < NOPE / 16u) {
         let codes = arena[base + block];
         let word = NOPE / 4u + ROT / 2u + block / 16u;
         let scale = 256.0 * bitcast<f32>(((arena[base + word / 4u][word % 4u] >> (8u * (block / 4u % 4u))) & 255u) << 23u);
-        return array<vec4<f32>, 4>(
-            four_codes(codes.x) * scale, four_codes(codes.y) * scale, four_codes(codes.z) * scale, four_codes(codes.w) * scale);
+        return mat4x4<f32>(four_codes(codes.x), four_codes(codes.y), four_codes(codes.z), four_codes(codes.w)) * scale;
     }
     let tail = base + NOPE / 16u + 2u * (block - NOPE / 16u);
     return halves_block(arena[tail], arena[tail + 1u]);
 }
 
-fn window_block(at: u32, block: u32) -> array<vec4<f32>, 4> {
+fn window_block(at: u32, block: u32) -> mat4x4<f32> {
     return halves_block(frontier[at / 4u + 2u * block], frontier[at / 4u + 2u * block + 1u]);
 }
 
-fn halves_block(a: vec4<u32>, b: vec4<u32>) -> array<vec4<f32>, 4> {
-    return array<vec4<f32>, 4>(
+fn halves_block(a: vec4<u32>, b: vec4<u32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
         vec4<f32>(unpack2x16float(a.x), unpack2x16float(a.y)),
         vec4<f32>(unpack2x16float(a.z), unpack2x16float(a.w)),
         vec4<f32>(unpack2x16float(b.x), unpack2x16float(b.y)),
