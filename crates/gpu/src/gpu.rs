@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// Dispatches after which recorded commands are handed to the device, so that it works while more are recorded.
 const FLUSH_DISPATCHES: usize = 96;
 /// Most bindings of a kernel.
-const BINDINGS_MAX: usize = 8;
+const BINDINGS_MAX: usize = 20;
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 
 /// Device memory.
 pub struct Buffer {
     id: u32,
-    raw: wgpu::Buffer,
+    pub(crate) raw: wgpu::Buffer,
 }
 
 impl Buffer {
@@ -69,8 +69,8 @@ type GroupKey = [u32; BINDINGS_MAX + 1];
 pub struct Gpu {
     info: DeviceInfo,
     caps: Caps,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
     faults: device::Faults,
     kernels: Mutex<HashMap<String, Arc<Kernel>>>,
     groups: Mutex<HashMap<GroupKey, wgpu::BindGroup>>,

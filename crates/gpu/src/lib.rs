@@ -2,8 +2,12 @@
 
 mod device;
 mod gpu;
+pub mod ops;
 mod parts;
+mod repack;
 mod rows;
+mod upload;
+pub mod weights;
 
 pub use device::{BINDING_BYTES_MAX, Caps, DeviceInfo, devices};
 pub use gpu::{Buffer, Gpu, Kernel, Timing, floats, source, to_floats, words};
