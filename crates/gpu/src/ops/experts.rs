@@ -1,6 +1,6 @@
 //! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
 
-use super::linear::{Linear, Slots, rows_per_team};
+use super::linear::{Linear, Slots, Tile};
 use super::source::{BYTE_UNITS, Input, Source, THREADS, Use, has_lattice, lanes};
 use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::rows::Rows;
@@ -56,7 +56,7 @@ enum Key {
     GateUp([Use; 4]),
     Down([Use; 2]),
     Sort,
-    Tiles,
+    Tiles { rows: usize },
     Activate { is_routed: bool },
     Gather,
 }
@@ -69,12 +69,14 @@ pub struct Experts {
     h_bytes: Buffer,
     mid: Rows,
     mid_bytes: Buffer,
-    /// Many rows: gates (then hidden values), ups and results of all slots, then of the shared expert.
+    /// Many rows: gates, ups, hidden values (in half precision for matrix units) and results of all slots, then of the shared expert.
     gate: Rows,
     up: Rows,
+    hidden: Buffer,
     down: Rows,
     shared_gate: Rows,
     shared_up: Rows,
+    shared_hidden: Buffer,
     shared_down: Rows,
     order: Buffer,
     spans: Buffer,
@@ -93,6 +95,8 @@ impl Experts {
         // Rows that never come need no memory.
         let many = if rows > few { rows } else { 0 };
         let slots = many * used;
+        let hidden_bytes = if linear.has_units() { 2 } else { 4 };
+        let hidden = |slots: usize| gpu.buffer("hidden values", (hidden_bytes * slots * ff) as u64);
         Ok(Self {
             limits,
             kernels: Mutex::default(),
@@ -101,13 +105,15 @@ impl Experts {
             mid_bytes: gpu.buffer("quantised activations", bytes(few * (used + 1), ff))?,
             gate: Rows::new(gpu, slots, ff)?,
             up: Rows::new(gpu, slots, ff)?,
+            hidden: hidden(slots)?,
             down: Rows::new(gpu, slots, embd)?,
             shared_gate: Rows::new(gpu, many, ff)?,
             shared_up: Rows::new(gpu, many, ff)?,
+            shared_hidden: hidden(many)?,
             shared_down: Rows::new(gpu, many, embd)?,
             order: gpu.buffer("expert slots", 4 * slots as u64)?,
             spans: gpu.buffer("expert slots", 8 * experts as u64)?,
-            tiles: gpu.buffer("expert tiles", 16 * (slots / linear.tile_rows() + experts) as u64)?,
+            tiles: gpu.buffer("expert tiles", 16 * Linear::slot_tiles_most(slots, experts) as u64)?,
         })
     }
 
@@ -176,18 +182,10 @@ impl Experts {
         y: &Rows,
     ) -> Result<()> {
         let ExpertLimits { used, ff, embd, .. } = self.limits;
-        let precision = linear.precision();
-        let a_use = |m: &Matrix, batch, input_rows: usize, width| {
-            let input = Input::in_front_of(precision, m.format, m.shape.cols, input_rows);
-            Use::new(m, input, batch, m.shape.cols, width)
-        };
+        let a_use = |m: &Matrix, batch, width| Use::new(m, linear.input(m, batch), batch, m.shape.cols, width);
         // mid
-        let uses = [
-            a_use(w.gate, 1, 1, ff),
-            a_use(w.up, 1, 1, ff),
-            a_use(w.shared_gate, rows, rows, ff),
-            a_use(w.shared_up, rows, rows, ff),
-        ];
+        let uses =
+            [a_use(w.gate, 1, ff), a_use(w.up, 1, ff), a_use(w.shared_gate, rows, ff), a_use(w.shared_up, rows, ff)];
         let has = |uses: &[Use], input| uses.iter().any(|u| u.input == input);
         let mut buffers = Vec::with_capacity(10);
         if has(&uses, Input::Float) {
@@ -206,7 +204,7 @@ impl Experts {
         let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32 + 1, 1];
         gpu.dispatch(&kernel, &buffers, &[clamps.0.to_bits(), clamps.1.to_bits()], grid)?;
 
-        let uses = [a_use(w.down, 1, 1, embd), a_use(w.shared_down, rows, rows, embd)];
+        let uses = [a_use(w.down, 1, embd), a_use(w.shared_down, rows, embd)];
         let mut buffers = Vec::with_capacity(7);
         if has(&uses, Input::Float) {
             buffers.push(&self.mid.buffer);
@@ -221,7 +219,7 @@ impl Experts {
         }
         buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
         let kernel = self.kernel(Key::Down(uses), || self.down_kernel(gpu, linear, &uses, rows))?;
-        let per_workgroup = THREADS / lanes(gpu.caps()) * rows_per_team(&uses);
+        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.team_rows(&uses);
         gpu.dispatch(&kernel, &buffers, &[], [(embd as u32).div_ceil(per_workgroup), 1, 1])
     }
 
@@ -229,11 +227,11 @@ impl Experts {
         let mut source = self.source(gpu, linear, uses, "most: f32, shared_most: f32");
         source.bind("routes", "vec2<u32>", false);
         source.bind("mid", "f32", true);
-        source.add_matrices(uses, None, true, "");
+        source.add_matrices(uses, None, true);
         source.add(part!("swiglu"));
         source.add(part!("gate_up"));
         // The stretch is a multiple of what the teams of a workgroup do at once.
-        let per_team = rows_per_team(uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
+        let per_team = linear.team_rows(uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
         let constants = [
             ("R", rows as u32),
             ("RPT", per_team),
@@ -241,22 +239,22 @@ impl Experts {
             ("USED", self.limits.used as u32),
             ("FF", self.limits.ff as u32),
         ];
-        source.build(gpu, "expert gate and up", uses, &constants)
+        source.build(gpu, "expert gate and up", uses, linear.lattice_copies(), &constants)
     }
 
     fn down_kernel(&self, gpu: &Gpu, linear: &Linear, uses: &[Use; 2], rows: usize) -> Result<Arc<Kernel>> {
         let mut source = self.source(gpu, linear, uses, "none: u32");
         source.bind("routes", "vec2<u32>", false);
         source.bind("y", "f32", true);
-        source.add_matrices(uses, None, true, "");
+        source.add_matrices(uses, None, true);
         source.add(part!("down"));
         let constants = [
             ("R", rows as u32),
-            ("RPT", rows_per_team(uses)),
+            ("RPT", linear.team_rows(uses)),
             ("USED", self.limits.used as u32),
             ("WIDTH", self.limits.embd as u32),
         ];
-        source.build(gpu, "expert down", uses, &constants)
+        source.build(gpu, "expert down", uses, linear.lattice_copies(), &constants)
     }
 
     /// A kernel's beginning, with the inputs that its matrices need.
@@ -287,25 +285,24 @@ impl Experts {
     ) -> Result<()> {
         let ExpertLimits { used, experts, ff, embd, .. } = self.limits;
         let slots = rows * used;
-        let count = (slots / linear.tile_rows() + experts) as u32;
-        let kernel = self.kernel(Key::Sort, || gpu.kernel("expert sort", &[("WG", THREADS)], &[part!("sort")]))?;
-        gpu.dispatch(&kernel, &[routes, &self.order, &self.spans], &[slots as u32], [experts as u32, 1, 1])?;
-        let kernel = self.kernel(Key::Tiles, || {
-            let constants = [("WG", THREADS), ("EXPERTS", experts as u32), ("BT", linear.tile_rows() as u32)];
-            gpu.kernel("expert tiles", &constants, &[part!("tiles")])
-        })?;
-        gpu.dispatch(&kernel, &[&self.spans, &self.tiles], &[count], [1, 1, 1])?;
-
-        let of_rows = Slots { tiles: &self.tiles, count, order: &self.order, per_x: used };
+        // Tiles of about the size that an expert's share has.
+        let tile = linear.tile((slots / experts).max(1));
+        let count = (slots / tile.rows + experts) as u32;
+        self.cut(gpu, slots, tile, count, routes)?;
+        let of_rows = Slots { tiles: &self.tiles, count, tile, order: &self.order, per_x: used };
         let of_slots = Slots { per_x: 1, ..of_rows };
-        linear.tiles(gpu, rows, 1, w.gate, &h.buffer, embd, &self.gate, Some(&of_rows))?;
-        linear.tiles(gpu, rows, 1, w.up, &h.buffer, embd, &self.up, Some(&of_rows))?;
-        linear.tiles(gpu, rows, 1, w.shared_gate, &h.buffer, embd, &self.shared_gate, None)?;
-        linear.tiles(gpu, rows, 1, w.shared_up, &h.buffer, embd, &self.shared_up, None)?;
-        self.activate(gpu, slots, Some(routes), clamps.0, &self.gate, &self.up)?;
-        self.activate(gpu, rows, None, clamps.1, &self.shared_gate, &self.shared_up)?;
-        linear.tiles(gpu, rows, 1, w.down, &self.gate.buffer, ff, &self.down, Some(&of_slots))?;
-        linear.tiles(gpu, rows, 1, w.shared_down, &self.shared_gate.buffer, ff, &self.shared_down, None)?;
+        let x = linear.tile_input(gpu, rows, h, None)?;
+        let tiles = |w, x, width, out, slots| linear.tiles(gpu, rows, 1, w, x, width, out, slots);
+        tiles(w.gate, x, embd, &self.gate, Some(&of_rows))?;
+        tiles(w.up, x, embd, &self.up, Some(&of_rows))?;
+        tiles(w.shared_gate, x, embd, &self.shared_gate, None)?;
+        tiles(w.shared_up, x, embd, &self.shared_up, None)?;
+        let is_half = linear.has_units();
+        self.activate(gpu, slots, Some(routes), clamps.0, [&self.gate, &self.up], &self.hidden, is_half)?;
+        let shared = [&self.shared_gate, &self.shared_up];
+        self.activate(gpu, rows, None, clamps.1, shared, &self.shared_hidden, is_half)?;
+        tiles(w.down, &self.hidden, ff, &self.down, Some(&of_slots))?;
+        tiles(w.shared_down, &self.shared_hidden, ff, &self.shared_down, None)?;
 
         let kernel = self.kernel(Key::Gather, || {
             let constants = [("WG", THREADS), ("OUT", embd as u32), ("USED", used as u32)];
@@ -315,17 +312,40 @@ impl Experts {
         gpu.dispatch(&kernel, &[&self.down.buffer, &self.shared_down.buffer, &y.buffer], &[], grid)
     }
 
-    fn activate(&self, gpu: &Gpu, slots: usize, routes: Option<&Buffer>, most: f32, g: &Rows, u: &Rows) -> Result<()> {
+    /// Slots in order of their experts, cut into at most `count` tiles.
+    fn cut(&self, gpu: &Gpu, slots: usize, tile: Tile, count: u32, routes: &Buffer) -> Result<()> {
+        let experts = self.limits.experts as u32;
+        let kernel = self.kernel(Key::Sort, || gpu.kernel("expert sort", &[("WG", THREADS)], &[part!("sort")]))?;
+        gpu.dispatch(&kernel, &[routes, &self.order, &self.spans], &[slots as u32], [experts, 1, 1])?;
+        let kernel = self.kernel(Key::Tiles { rows: tile.rows }, || {
+            let constants = [("WG", THREADS), ("EXPERTS", experts), ("BT", tile.rows as u32)];
+            gpu.kernel("expert tiles", &constants, &[part!("tiles")])
+        })?;
+        gpu.dispatch(&kernel, &[&self.spans, &self.tiles], &[count], [1, 1, 1])
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn activate(
+        &self,
+        gpu: &Gpu,
+        slots: usize,
+        routes: Option<&Buffer>,
+        most: f32,
+        [gate, up]: [&Rows; 2],
+        to: &Buffer,
+        is_half: bool,
+    ) -> Result<()> {
         let is_routed = routes.is_some();
         let kernel = self.kernel(Key::Activate { is_routed }, || {
             let constants = [("WG", THREADS), ("FF", self.limits.ff as u32), ("ROUTED", u32::from(is_routed))];
-            gpu.kernel("swiglu", &constants, &[part!("swiglu"), part!("activate")])
+            let text = part!("activate").replace("HIDDEN", if is_half { "f16" } else { "f32" });
+            gpu.kernel("swiglu", &constants, &[part!("swiglu"), &text])
         })?;
         if slots > GRID_MAX {
             return Err(Error::TooManyRows { rows: slots, most: GRID_MAX });
         }
         let routes = routes.unwrap_or(&self.spans);
         let grid = [(self.limits.ff as u32).div_ceil(THREADS), slots as u32, 1];
-        gpu.dispatch(&kernel, &[&g.buffer, &u.buffer, routes], &[most.to_bits()], grid)
+        gpu.dispatch(&kernel, &[&gate.buffer, &up.buffer, routes, to], &[most.to_bits()], grid)
     }
 }

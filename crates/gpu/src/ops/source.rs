@@ -33,9 +33,14 @@ pub(crate) enum Input {
 
 impl Input {
     /// The input in front of `format` for rows of `cols` values, `rows` at a time.
-    pub(crate) fn in_front_of(precision: Precision, format: Format, cols: usize, rows: usize) -> Self {
-        // Reading bytes of Q8_0 takes longer than multiplying them, until rows are many.
-        let rows_least = if format == Format::Q8_0 { 3 } else { 1 };
+    pub(crate) fn in_front_of(
+        precision: Precision,
+        format: Format,
+        cols: usize,
+        rows: usize,
+        q8_0_bytes_from: usize,
+    ) -> Self {
+        let rows_least = if format == Format::Q8_0 { q8_0_bytes_from } else { 1 };
         let is_float = format.block_len() == 1 || !cols.is_multiple_of(64);
         if precision == Precision::Exact || is_float || rows < rows_least { Self::Float } else { Self::Bytes }
     }
@@ -153,8 +158,7 @@ impl Source {
     }
 
     /// Adds functions for matrices 0, 1, … and binds their weights; where `outputs` tells their type, also `out_0`, ….
-    /// `each` is text for every one.
-    pub(crate) fn add_matrices(&mut self, uses: &[Use], output: Option<&str>, has_sums: bool, each: &str) {
+    pub(crate) fn add_matrices(&mut self, uses: &[Use], output: Option<&str>, has_sums: bool) {
         let has = |formats: &[Format]| uses.iter().any(|u| formats.contains(&u.format));
         if has(&[Format::Q4K, Format::Q5K]) {
             self.add(part!("pairs"));
@@ -198,22 +202,25 @@ impl Source {
             if has_sums {
                 add(u.sums());
             }
-            add(each);
         }
     }
 
-    /// Compiles the text, `PREPARE` replaced by what must run first.
-    pub(crate) fn build(self, gpu: &Gpu, name: &str, uses: &[Use], constants: &[(&str, u32)]) -> Result<Arc<Kernel>> {
+    /// Compiles the text, with so many copies of the lattice in workgroup memory and `PREPARE` replaced by what must run first.
+    pub(crate) fn build(
+        self,
+        gpu: &Gpu,
+        name: &str,
+        uses: &[Use],
+        lattice_copies: u32,
+        constants: &[(&str, u32)],
+    ) -> Result<Arc<Kernel>> {
         let lanes = lanes(gpu.caps());
-        let mut all = vec![("WG", THREADS), ("LANES", lanes), ("TEAMS", THREADS / lanes), ("COPIES", COPIES)];
+        let mut all = vec![("WG", THREADS), ("LANES", lanes), ("TEAMS", THREADS / lanes), ("COPIES", lattice_copies)];
         all.extend(constants);
         let prepare = if has_lattice(uses) { "load_lattice(thread);" } else { "" };
         gpu.kernel(name, &all, &[&self.text.replace("PREPARE", prepare)])
     }
 }
-
-/// Copies of the lattice in workgroup memory.
-const COPIES: u32 = 1;
 
 /// Whether the kernel takes the lattice as a buffer.
 pub(crate) fn has_lattice(uses: &[Use]) -> bool {

@@ -1,7 +1,8 @@
-// g ← swiglu(g, u) of all slots, and of the shared expert's rows. y is the slot.
-@group(0) @binding(0) var<storage, read_write> g: array<f32>;
+// hidden = swiglu(g, u) of all slots, or of the shared expert's rows. y is the slot.
+@group(0) @binding(0) var<storage, read> g: array<f32>;
 @group(0) @binding(1) var<storage, read> u: array<f32>;
 @group(0) @binding(2) var<storage, read> routes: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read_write> hidden: array<HIDDEN>;
 struct Args { most: f32 }
 var<immediate> args: Args;
 
@@ -15,6 +16,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (ROUTED == 1u) {
             weight = bitcast<f32>(routes[slot].y);
         }
-        g[at] = swiglu(g[at], u[at], args.most, weight);
+        hidden[at] = HIDDEN(swiglu(g[at], u[at], args.most, weight));
     }
 }
