@@ -16,14 +16,14 @@ const KERNEL_KEY_MAX: usize = 48;
 /// What is compiled where kernels are only collected.
 const NOTHING: &str = "@compute @workgroup_size(1) fn main() {}";
 /// Most bindings of a kernel.
-const BINDINGS_MAX: usize = 12;
+const BINDINGS_MAX: usize = 20;
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 
 /// Device memory.
 pub struct Buffer {
     id: u32,
-    raw: wgpu::Buffer,
+    pub(crate) raw: wgpu::Buffer,
 }
 
 impl Buffer {
@@ -73,8 +73,8 @@ type GroupKey = [u32; BINDINGS_MAX + 1];
 pub struct Gpu {
     info: DeviceInfo,
     caps: Caps,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
     faults: device::Faults,
     kernels: Mutex<HashMap<Box<[usize]>, Arc<Kernel>>>,
     groups: Mutex<HashMap<GroupKey, wgpu::BindGroup>>,
@@ -248,6 +248,14 @@ impl Gpu {
         let kernel = Arc::new(self.compile(name, &source(self.caps, constants, parts))?);
         locked(&self.kernels).insert(key[..used].into(), Arc::clone(&kernel));
         Ok(kernel)
+    }
+
+    /// The kernel of a text that was put together: whoever asks keeps it.
+    ///
+    /// # Errors
+    /// It does not compile on this device.
+    pub fn kernel_of(&self, name: &str, constants: &[(&str, u32)], text: &str) -> Result<Arc<Kernel>> {
+        Ok(Arc::new(self.compile(name, &source(self.caps, constants, &[text]))?))
     }
 
     fn compile(&self, name: &str, source: &str) -> Result<Kernel> {

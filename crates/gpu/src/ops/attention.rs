@@ -86,7 +86,7 @@ impl Kernels {
             Some(_) => (TOP_K_THREADS, PREFIX_SUBGROUP),
             None => (TOP_K_THREADS_PLAIN, PREFIX),
         };
-        let indexer = |name, threads, parts: &[&str]| -> Result<Option<Arc<Kernel>>> {
+        let indexer = |name, threads, parts: &[&'static str]| -> Result<Option<Arc<Kernel>>> {
             has_index.then(|| gpu.kernel(name, &with(&[("WG", threads), ("SUBGROUP", width)]), parts)).transpose()
         };
         Ok(Self {

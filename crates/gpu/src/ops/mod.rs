@@ -4,5 +4,8 @@
 
 pub mod attention;
 pub mod compressor;
+pub mod experts;
 pub mod hyper;
+pub mod linear;
 pub mod route;
+mod source;
