@@ -116,7 +116,7 @@ impl GpuBackend {
         Ok(Self {
             hyper: Hyper::new(&gpu, config, rows)?,
             experts: Experts::new(&gpu, &linear, expert_limits)?,
-            attention: Attention::new(Arc::clone(&pool))?,
+            attention: Attention::new(Arc::clone(&pool), options.precision)?,
             step: Mutex::new(StepData::new(&gpu)?),
             tensors: SharedTensors::default(),
             loaded: AtomicU64::new(0),

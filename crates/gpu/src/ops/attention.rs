@@ -7,6 +7,7 @@ use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::parts;
 use crate::rows::{Rows, Vector};
 use crate::step::StepData;
+use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::{LayerKind, Result};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,8 @@ const TEAM_SUBGROUP: &str = include_str!("../kernels/attention/team_subgroup.wgs
 const ROTATE_BACK: &str = include_str!("../kernels/attention/rotate_back.wgsl");
 const ATTEND: &str = include_str!("../kernels/attention/attend.wgsl");
 const MERGE: &str = include_str!("../kernels/attention/merge.wgsl");
+const ATTEND_UNITS: &str = include_str!("../kernels/attention/attend_units.wgsl");
+const UNITS16: &str = include_str!("../kernels/attention/units16.wgsl");
 const WINDOW: &str = include_str!("../kernels/attention/window.wgsl");
 
 /// Heads that a workgroup of the attention kernel works on; `HEADS_AT_ONCE` there.
@@ -44,6 +47,16 @@ const GROUPS_WANTED: usize = 128;
 const KEYS_MIN: usize = 4;
 /// Most parts that keys are split into.
 const SPLITS_MAX: usize = 64;
+/// Rows from which matrix units pay.
+const UNITS_ROWS_MIN: usize = 8;
+/// Width of the subgroups of `attend_units.wgsl`.
+const UNITS_SUBGROUP: usize = 32;
+/// Heads and dimensions that it splits evenly.
+const UNITS_HEADS: usize = 16;
+const UNITS_HEADS_MAX: usize = 64;
+const UNITS_DIMS: usize = 128;
+/// Keys of its tiles.
+const UNITS_KEYS: usize = 32;
 /// Threads of the kernels that score and choose.
 pub(super) const SCORE_THREADS: usize = 256;
 const TOP_K_THREADS: usize = 1024;
@@ -56,12 +69,13 @@ pub(super) struct Kernels {
     pub(super) index_score: Option<Arc<Kernel>>,
     pub(super) top_k: Option<Arc<Kernel>>,
     attend: Arc<Kernel>,
+    attend_units: Option<Arc<Kernel>>,
     merge: Arc<Kernel>,
     window: Arc<Kernel>,
 }
 
 impl Kernels {
-    fn new(pool: &Pool, kind: LayerKind) -> Result<Self> {
+    fn new(pool: &Pool, kind: LayerKind, units: Option<&'static str>) -> Result<Self> {
         let (gpu, shape) = (pool.gpu(), pool.shape());
         let (caps, threads) = (gpu.caps(), shape.threads());
         let base = shape.constants(kind);
@@ -98,6 +112,12 @@ impl Kernels {
                 &with(&[("LANES", lanes), ("TEAMS", teams)]),
                 &[STEP, stored, team, ROTATE_BACK, ATTEND],
             )?,
+            attend_units: units
+                .map(|units| {
+                    let parts = [STEP, stored, ATTEND_UNITS, units];
+                    gpu.kernel("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &parts)
+                })
+                .transpose()?,
             merge: gpu.kernel("merge", &with(&rows), &[ROTATE_BACK, MERGE])?,
             window: gpu.kernel("window", &with(&rows), &[STEP, ROUNDING, WINDOW])?,
         })
@@ -124,6 +144,15 @@ pub struct Attention {
     pub(super) nothing: Buffer,
 }
 
+/// Whether the rows and heads of the model and the workgroup memory of the device suit `attend_units.wgsl`. Unrounded rows are not F16.
+fn fits_units(pool: &Pool) -> bool {
+    let (heads, d) = (pool.shape().heads, pool.shape().layout.head_dim);
+    let is_even = heads.is_multiple_of(UNITS_HEADS) && heads <= UNITS_HEADS_MAX && d.is_multiple_of(UNITS_DIMS);
+    // Keys, scores, weights, sums of threads.
+    let bytes = UNITS_KEYS * 2 * (d + 8) + 4 * (heads * UNITS_KEYS).max(2048) + 2 * heads * (UNITS_KEYS + 8) + 1040;
+    pool.shape().layout.format == RowFormat::Native && is_even && bytes <= pool.gpu().caps().workgroup_bytes as usize
+}
+
 fn slot_of(kind: LayerKind) -> usize {
     match kind {
         LayerKind::Sliding => 0,
@@ -133,16 +162,27 @@ fn slot_of(kind: LayerKind) -> usize {
 }
 
 impl Attention {
-    /// Compiles what the layers of `pool` need.
+    /// Compiles what the layers of `pool` need. Matrix units, which take F16, are for fast mode.
     ///
     /// # Errors
     /// A kernel does not compile on the device.
-    pub fn new(pool: Arc<Pool>) -> Result<Self> {
+    pub fn new(pool: Arc<Pool>, precision: Precision) -> Result<Self> {
+        let caps = pool.gpu().caps();
+        let has_units = precision == Precision::Fast && caps.matrix16 && caps.subgroup == Some(UNITS_SUBGROUP as u32);
+        Self::with_units(pool, has_units.then_some(UNITS16))
+    }
+
+    /// The same with the products of matrix units that this text has, for tests of the kernel around them.
+    ///
+    /// # Errors
+    /// A kernel does not compile on the device.
+    pub fn with_units(pool: Arc<Pool>, units: Option<&'static str>) -> Result<Self> {
+        let units = units.filter(|_| fits_units(&pool));
         let mut kinds = [None, None, None];
         for layer in &pool.shape().layout.layers {
             let slot = &mut kinds[slot_of(layer.kind)];
             if slot.is_none() {
-                *slot = Some(Kernels::new(&pool, layer.kind)?);
+                *slot = Some(Kernels::new(&pool, layer.kind, units)?);
             }
         }
         let norms = Mutex::new(pool.shape().layout.layers.iter().map(|_| None).collect());
@@ -163,6 +203,11 @@ impl Attention {
     pub(super) fn kernels(&self, il: usize) -> Result<&Kernels> {
         let kernels = self.kinds[slot_of(self.kind(il))].as_ref();
         kernels.ok_or_else(|| ds4_engine::Error::Device("its kernels are those of another model".to_owned()))
+    }
+
+    /// Whether attention of this step runs on matrix units.
+    pub(super) fn uses_units(&self, step: &StepData, il: usize) -> Result<bool> {
+        Ok(self.kernels(il)?.attend_units.is_some() && !step.is_decode && step.rows >= UNITS_ROWS_MIN)
     }
 
     /// First word of the angles of a layer's rows.
@@ -189,22 +234,24 @@ impl Attention {
         let memory = &layers[il];
         let chosen = selection.and_then(Selection::chosen);
         let angles = self.angles(step, il);
+        let is_selected = u32::from(chosen.is_some());
+        let keys =
+            [&kv.buffer, &step.data, &memory.frontier, &memory.arena, chosen.unwrap_or(&self.nothing), &sinks.buffer];
+        if let Some(kernel) = kernels.attend_units.as_ref().filter(|_| self.uses_units(step, il).unwrap_or(false)) {
+            let mut buffers = vec![&q.buffer, &q.buffer];
+            buffers.extend(keys);
+            gpu.dispatch(kernel, &buffers, &[is_selected, angles], [step.rows as u32, 1, 1])?;
+            return self.enter_window(step, il, kv, &memory.frontier);
+        }
         let groups = shape.heads.div_ceil(HEADS_AT_ONCE);
         let splits = self.splits(step, il, groups, chosen.is_some());
         let partial = self.partial(if splits > 1 { step.rows * splits } else { 0 })?;
-        let is_selected = u32::from(chosen.is_some());
+        let mut buffers = vec![&q.buffer];
+        buffers.extend(keys);
+        buffers.push(&partial);
         gpu.dispatch(
             &kernels.attend,
-            &[
-                &q.buffer,
-                &kv.buffer,
-                &step.data,
-                &memory.frontier,
-                &memory.arena,
-                chosen.unwrap_or(&self.nothing),
-                &sinks.buffer,
-                &partial,
-            ],
+            &buffers,
             &[splits as u32, is_selected, angles, 0],
             [(groups * splits) as u32, step.rows as u32, 1],
         )?;
@@ -216,11 +263,16 @@ impl Attention {
                 [shape.heads as u32, step.rows as u32, 1],
             )?;
         }
-        if !step.is_decode {
-            let grid = [step.rows as u32, 1, 1];
-            gpu.dispatch(&kernels.window, &[&kv.buffer, &step.data, &memory.frontier], &[], grid)?;
+        self.enter_window(step, il, kv, &memory.frontier)
+    }
+
+    /// The latent rows of longer segments enter the window.
+    fn enter_window(&self, step: &StepData, il: usize, kv: &Rows, frontier: &Buffer) -> Result<()> {
+        if step.is_decode {
+            return Ok(());
         }
-        Ok(())
+        let grid = [step.rows as u32, 1, 1];
+        self.gpu().dispatch(&self.kernels(il)?.window, &[&kv.buffer, &step.data, frontier], &[], grid)
     }
 
     /// Parts that the keys of each row are split into.

@@ -105,16 +105,24 @@ impl Attention {
         // A longer segment may store over rows that its own windows are still made of.
         let (now, later) = if step.is_decode { (stored, 0) } else { (0, stored) };
         let roles = [closing.count, indexed, step.rows, queries, now, step.rows * shape.heads];
+        let is_halved = u32::from(self.uses_units(step, il)?);
         let run = |roles: [usize; 6]| {
             let total: usize = roles.iter().sum();
             let line = total.min(LINE);
             let mut end = 0;
-            let mut args: Vec<u32> = Vec::with_capacity(11);
+            let mut args: Vec<u32> = Vec::with_capacity(12);
             args.extend(roles.iter().map(|count| {
                 end += count;
                 end as u32
             }));
-            args.extend([line as u32, self.angles(step, il), closing.at, closing.angles, u32::from(step.is_decode)]);
+            args.extend([
+                line as u32,
+                self.angles(step, il),
+                closing.at,
+                closing.angles,
+                u32::from(step.is_decode),
+                is_halved,
+            ]);
             gpu.dispatch(&kernels.prepare, &buffers, &args, [line as u32, total.div_ceil(line.max(1)) as u32, 1])
         };
         run(roles)?;

@@ -3,6 +3,7 @@
 
 use ds4_engine::backend::{CompressedStream, Segment, Step};
 use ds4_engine::config::RopeConfig;
+use ds4_engine::cpu::Precision;
 use ds4_engine::kv::rounding::{f16_round, fp4_round, fp8_round, hadamard};
 use ds4_engine::kv::{Cache, KvLayout, PAGE_TOKENS, RowFormat};
 use ds4_engine::rope::{Rope, rotate, rotate_back};
@@ -36,6 +37,8 @@ pub struct Size(pub usize, pub usize, pub usize, pub usize, pub usize, pub usize
 
 pub const SMALL: Size = Size(6, 192, 64, 12, 64, 16);
 pub const DEMO: Size = Size(8, 128, 64, 4, 128, 40);
+/// As the full shape, but small enough for tests without matrix units.
+pub const EVEN: Size = Size(32, 256, 64, 16, 128, 64);
 pub const FULL: Size = Size(64, 512, 64, 64, 128, 512);
 
 pub fn config(size: Size, layers: &[LayerKind]) -> Config {
@@ -122,6 +125,21 @@ const STREAMS: [CompressedStream; 2] = [CompressedStream::Attention, CompressedS
 
 impl Bench {
     pub fn new(size: Size, format: RowFormat, limit: fn(Caps) -> Caps) -> Self {
+        Self::with(size, format, limit, |pool| Attention::new(pool, Precision::Fast))
+    }
+
+    /// With matrix units that are played by the kernel itself.
+    pub fn with_units(size: Size, format: RowFormat) -> Self {
+        let units = include_str!("../units_software.wgsl");
+        Self::with(size, format, |caps| caps, |pool| Attention::with_units(pool, Some(units)))
+    }
+
+    fn with(
+        size: Size,
+        format: RowFormat,
+        limit: fn(Caps) -> Caps,
+        ops: impl Fn(Arc<Pool>) -> ds4_engine::Result<Attention>,
+    ) -> Self {
         let config = config(size, &KINDS);
         let gpu = Gpu::open(None).unwrap();
         let caps = limit(gpu.caps());
@@ -129,7 +147,7 @@ impl Bench {
         let shape = Shape::new(&config, format).unwrap();
         let layout = Arc::clone(&shape.layout);
         let pool = Pool::new(Arc::clone(&gpu), shape).unwrap();
-        let ops = Attention::new(Arc::clone(&pool)).unwrap();
+        let ops = ops(Arc::clone(&pool)).unwrap();
         let ropes = [Rope::new(&config, LayerKind::Sliding), Rope::new(&config, LayerKind::Csa)];
         Self { config, layout, ropes, gpu, pool, ops, format, chosen: Mutex::default() }
     }
