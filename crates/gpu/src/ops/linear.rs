@@ -179,7 +179,7 @@ impl Linear {
         match rows {
             _ if !self.has_units => Tile { out: 64, rows: TILE_ROWS_LEAST, units: None },
             ..=32 => Tile { out: 128, rows: TILE_ROWS_LEAST, units: Some(1) },
-            ..=96 => Tile { out: 128, rows: 64, units: Some(2) },
+            33..=96 => Tile { out: 128, rows: 64, units: Some(2) },
             _ => Tile { out: 128, rows: 128, units: Some(2) },
         }
     }
@@ -344,7 +344,7 @@ impl Linear {
                 ("X_COLS", cols as u32),
                 ("NORM", u32::from(norm.is_some())),
             ];
-            gpu.kernel("quantize", &constants, &[parts::sums(gpu.caps(), THREADS), part!("quantize")])
+            gpu.kernel("quantize", &constants, &[parts::sums(gpu.caps(), THREADS), part!("block"), part!("quantize")])
         })?;
         let (weights, eps) = norm.map_or((&self.no_norm, 0.0), |(norm, eps)| (&norm.buffer, eps));
         gpu.dispatch(&kernel, &[x, weights, to], &[eps.to_bits()], [rows as u32, 1, 1])
@@ -411,7 +411,10 @@ impl Linear {
         let mut w_use = Use::new(w, Input::Float, 1, x_width, out.width);
         w_use.out = w.shape.rows / groups;
         let key = Key::Tile { w: w_use, tile, slots: per_x };
-        let kernel = self.kernel(key, |_| self.tile_kernel(gpu, w_use, tile, per_x))?;
+        let kernel = self.kernel(key, |_| {
+            let (source, constants) = tile_source(self.precision, w_use, tile, per_x);
+            source.build(gpu, "tiles", &[w_use], self.tuning.lattice_copies, &constants)
+        })?;
         let mut buffers = vec![x];
         if let Some(slots) = slots {
             buffers.extend([slots.tiles, slots.order]);
@@ -466,6 +469,7 @@ impl Linear {
         }
         if has(Input::Bytes) {
             source.bind("xq", "vec4<u32>", false);
+            source.add(part!("bytes"));
         }
         if is_normed {
             source.bind("norm", "vec4<f32>", false);
@@ -494,31 +498,82 @@ impl Linear {
         let constants = [("R", batch as u32), ("RPT", per_team), ("X_COLS", cols as u32)];
         source.build(gpu, "pass", uses, self.tuning.lattice_copies, &constants)
     }
+}
 
-    fn tile_kernel(&self, gpu: &Gpu, w: Use, tile: Tile, slots_per_x: Option<usize>) -> Result<Arc<Kernel>> {
-        let mut source = Source::new(self.precision, "rows: u32");
-        source.bind("x", if tile.units.is_some() { "vec4<f16>" } else { "vec4<f32>" }, false);
-        if slots_per_x.is_some() {
-            source.bind("tiles", "vec4<u32>", false);
-            source.bind("order", "u32", false);
+fn tile_source(
+    precision: Precision,
+    w: Use,
+    tile: Tile,
+    slots_per_x: Option<usize>,
+) -> (Source, Vec<(&'static str, u32)>) {
+    let mut source = Source::new(precision, "rows: u32");
+    source.bind("x", if tile.units.is_some() { "vec4<f16>" } else { "vec4<f32>" }, false);
+    if slots_per_x.is_some() {
+        source.bind("tiles", "vec4<u32>", false);
+        source.bind("order", "u32", false);
+    }
+    source.add(if slots_per_x.is_some() { part!("tile_slots") } else { part!("tile_rows") });
+    source.add_matrices(&[w], Some("f32"), false);
+    let mut constants =
+        vec![("BR", tile.out as u32), ("BT", tile.rows as u32), ("SLOTS_PER_X", slots_per_x.unwrap_or(1) as u32)];
+    match tile.units {
+        None => source.add(part!("matmul")),
+        Some(along_rows) => {
+            let subgroups = (THREADS / UNITS_SUBGROUP) as usize;
+            constants.extend([
+                ("SUBGROUP", UNITS_SUBGROUP),
+                ("SG_T", along_rows as u32),
+                ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
+                ("FT", (tile.rows / 16 / along_rows) as u32),
+            ]);
+            source.add(part!("matmul_units"));
         }
-        source.add(if slots_per_x.is_some() { part!("tile_slots") } else { part!("tile_rows") });
-        source.add_matrices(&[w], Some("f32"), false);
-        let mut constants =
-            vec![("BR", tile.out as u32), ("BT", tile.rows as u32), ("SLOTS_PER_X", slots_per_x.unwrap_or(1) as u32)];
-        match tile.units {
-            None => source.add(part!("matmul")),
-            Some(along_rows) => {
-                let subgroups = (THREADS / UNITS_SUBGROUP) as usize;
-                constants.extend([
-                    ("SUBGROUP", UNITS_SUBGROUP),
-                    ("SG_T", along_rows as u32),
-                    ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
-                    ("FT", (tile.rows / 16 / along_rows) as u32),
-                ]);
-                source.add(part!("matmul_units"));
+    }
+    (source, constants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Caps;
+    use ds4_quant::Format;
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    /// Matrix units are rare where tests run, so that at least the language must be right.
+    #[test]
+    fn products_on_matrix_units_are_valid() {
+        let caps = Caps {
+            subgroup: Some(UNITS_SUBGROUP),
+            f16: true,
+            matrix16: true,
+            matrix8: false,
+            timestamps: false,
+            workgroup_bytes: 48 << 10,
+            binding_bytes: 1 << 30,
+            is_software: false,
+        };
+        for format in Format::ALL {
+            for (rows, along_rows) in [(32, 1), (64, 2), (128, 2)] {
+                for slots in [None, Some(6)] {
+                    let w = Use {
+                        format,
+                        out: 2048,
+                        cols: 4096,
+                        planes: [0, 1 << 20, 1 << 21, 1 << 22],
+                        input: Input::Float,
+                        batch: 1,
+                        x_width: 4096,
+                        width: 2048,
+                        per_group: 2048,
+                    };
+                    let tile = Tile { out: 128, rows, units: Some(along_rows) };
+                    let (source, constants) = tile_source(Precision::Fast, w, tile, slots);
+                    let text = source.text(caps, &[w], 1, &constants);
+                    let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
+                    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+                    validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
+                }
             }
         }
-        source.build(gpu, "tiles", &[w], self.tuning.lattice_copies, &constants)
     }
 }

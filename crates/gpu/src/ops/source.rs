@@ -214,11 +214,29 @@ impl Source {
         lattice_copies: u32,
         constants: &[(&str, u32)],
     ) -> Result<Arc<Kernel>> {
-        let lanes = lanes(gpu.caps());
+        let (all, text) = self.finish(gpu.caps(), uses, lattice_copies, constants);
+        gpu.kernel(name, &all, &[&text])
+    }
+
+    fn finish<'a>(
+        self,
+        caps: Caps,
+        uses: &[Use],
+        lattice_copies: u32,
+        constants: &[(&'a str, u32)],
+    ) -> (Vec<(&'a str, u32)>, String) {
+        let lanes = lanes(caps);
         let mut all = vec![("WG", THREADS), ("LANES", lanes), ("TEAMS", THREADS / lanes), ("COPIES", lattice_copies)];
         all.extend(constants);
         let prepare = if has_lattice(uses) { "load_lattice(thread);" } else { "" };
-        gpu.kernel(name, &all, &[&self.text.replace("PREPARE", prepare)])
+        (all, self.text.replace("PREPARE", prepare))
+    }
+
+    /// The whole text for a device of these capabilities.
+    #[cfg(test)]
+    pub(crate) fn text(self, caps: Caps, uses: &[Use], lattice_copies: u32, constants: &[(&str, u32)]) -> String {
+        let (all, text) = self.finish(caps, uses, lattice_copies, constants);
+        crate::gpu::source(caps, &all, &[&text])
     }
 }
 
