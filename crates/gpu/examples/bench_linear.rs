@@ -183,7 +183,9 @@ fn cases() -> Vec<Case> {
 fn tunings(formats: &[Format], rows: usize) -> Vec<Tuning> {
     let usual = Tuning::of(Precision::Fast);
     if rows > usual.pass_rows {
-        return vec![usual];
+        // Only matrix units differ.
+        let choices = [(128, true), (128, false), (64, true), (64, false)];
+        return choices.into_iter().map(|(tile_rows, prefetch)| Tuning { tile_rows, prefetch, ..usual }).collect();
     }
     let has = |format| formats.contains(&format);
     let mut all = Vec::new();
@@ -205,7 +207,11 @@ fn tunings(formats: &[Format], rows: usize) -> Vec<Tuning> {
 
 fn label(tuning: Tuning, rows: usize) -> String {
     if rows > tuning.pass_rows {
-        return "tiles".to_owned();
+        return format!(
+            "tiles of {} rows, {}",
+            tuning.tile_rows,
+            if tuning.prefetch { "read ahead" } else { "read at once" }
+        );
     }
     let q8_0 = if rows >= tuning.q8_0_bytes_from { "bytes" } else { "f32" };
     format!("{} rows a team, Q8_0 by {q8_0}, lattice ×{}", tuning.team_rows, tuning.lattice_copies)

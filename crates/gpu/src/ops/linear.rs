@@ -29,13 +29,17 @@ pub struct Tuning {
     pub q8_0_bytes_from: usize,
     /// Copies of the lattice in workgroup memory, a power of two up to 16.
     pub lattice_copies: u32,
+    /// On matrix units: rows of the largest tile, 64 or 128.
+    pub tile_rows: usize,
+    /// On matrix units: whether the next tile is read while the last one is multiplied.
+    pub prefetch: bool,
 }
 
 impl Tuning {
     /// A good choice for any device.
     pub fn of(precision: Precision) -> Self {
         let pass_rows = if precision == Precision::Exact { 8 } else { PASS_ROWS_MAX };
-        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 3, lattice_copies: 1 }
+        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 3, lattice_copies: 1, tile_rows: 128, prefetch: true }
     }
 }
 
@@ -163,7 +167,7 @@ impl Linear {
 
     /// Matrix rows that a team takes at once.
     pub(crate) fn team_rows(&self, uses: &[Use]) -> u32 {
-        let is_large = |u: &Use| (u.input == Input::Float && u.vectors() == 16) || u.batch > 8;
+        let is_large = |u: &Use| u.batch > 8;
         // All rows of a team see the same group.
         let is_odd = |u: &Use| u.per_group < u.out && !u.per_group.is_multiple_of(self.tuning.team_rows as usize);
         if uses.iter().any(|u| is_large(u) || is_odd(u)) { 1 } else { self.tuning.team_rows }
@@ -180,7 +184,7 @@ impl Linear {
             _ if !self.has_units => Tile { out: 64, rows: TILE_ROWS_LEAST, units: None },
             ..=32 => Tile { out: 128, rows: TILE_ROWS_LEAST, units: Some(1) },
             33..=96 => Tile { out: 128, rows: 64, units: Some(2) },
-            _ => Tile { out: 128, rows: 128, units: Some(2) },
+            _ => Tile { out: 128, rows: self.tuning.tile_rows, units: Some(2) },
         }
     }
 
@@ -412,7 +416,7 @@ impl Linear {
         w_use.out = w.shape.rows / groups;
         let key = Key::Tile { w: w_use, tile, slots: per_x };
         let kernel = self.kernel(key, |_| {
-            let (source, constants) = tile_source(self.precision, w_use, tile, per_x);
+            let (source, constants) = tile_source(self.precision, w_use, tile, per_x, self.tuning.prefetch);
             source.build(gpu, "tiles", &[w_use], self.tuning.lattice_copies, &constants)
         })?;
         let mut buffers = vec![x];
@@ -505,6 +509,7 @@ fn tile_source(
     w: Use,
     tile: Tile,
     slots_per_x: Option<usize>,
+    prefetch: bool,
 ) -> (Source, Vec<(&'static str, u32)>) {
     let mut source = Source::new(precision, "rows: u32");
     source.bind("x", if tile.units.is_some() { "vec4<f16>" } else { "vec4<f32>" }, false);
@@ -526,6 +531,7 @@ fn tile_source(
                 ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
                 ("FT", (tile.rows / 16 / along_rows) as u32),
             ]);
+            source.add(&format!("const PREFETCH: bool = {prefetch};"));
             source.add(part!("matmul_units"));
         }
     }
@@ -567,7 +573,7 @@ mod tests {
                         per_group: 2048,
                     };
                     let tile = Tile { out: 128, rows, units: Some(along_rows) };
-                    let (source, constants) = tile_source(Precision::Fast, w, tile, slots);
+                    let (source, constants) = tile_source(Precision::Fast, w, tile, slots, rows > 64);
                     let text = source.text(caps, &[w], 1, &constants);
                     let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
                     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
