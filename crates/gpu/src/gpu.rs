@@ -218,6 +218,11 @@ impl Gpu {
         Ok(kernel)
     }
 
+    /// The texts of all kernels compiled so far, for checks of their translation.
+    pub fn sources(&self) -> Vec<String> {
+        locked(&self.kernels).keys().cloned().collect()
+    }
+
     fn compile(&self, name: &str, source: &str) -> Result<Kernel> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor =

@@ -15,6 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PASS_ROWS_MAX: usize = 16;
 /// Width of the subgroups that share a matrix product on matrix units.
 const UNITS_SUBGROUP: u32 = 32;
+/// Workgroup memory for tiles of 128×128, and of 128×64, on matrix units.
+const UNITS_BYTES: u32 = 48 << 10;
+const UNITS_BYTES_LEAST: u32 = 40 << 10;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
@@ -138,7 +141,12 @@ impl Linear {
             Precision::Fast => byte_rows * limits.cols.div_ceil(64) * BYTE_UNITS * 16,
         };
         let caps = gpu.caps();
-        let has_units = precision == Precision::Fast && caps.matrix16 && caps.subgroup == Some(UNITS_SUBGROUP);
+        let has_units = precision == Precision::Fast
+            && caps.matrix16
+            && caps.subgroup == Some(UNITS_SUBGROUP)
+            && caps.workgroup_bytes >= UNITS_BYTES_LEAST;
+        let tile_rows = if caps.workgroup_bytes < UNITS_BYTES { 64 } else { tuning.tile_rows };
+        let tuning = Tuning { tile_rows, ..tuning };
         let tile_rows = if limits.rows > byte_rows { limits.rows } else { 0 };
         let (half_rows, normed_rows) = if has_units { (tile_rows, 0) } else { (0, tile_rows) };
         Ok(Self {
@@ -167,10 +175,9 @@ impl Linear {
 
     /// Matrix rows that a team takes at once.
     pub(crate) fn team_rows(&self, uses: &[Use]) -> u32 {
-        let is_large = |u: &Use| u.batch > 8;
         // All rows of a team see the same group.
         let is_odd = |u: &Use| u.per_group < u.out && !u.per_group.is_multiple_of(self.tuning.team_rows as usize);
-        if uses.iter().any(|u| is_large(u) || is_odd(u)) { 1 } else { self.tuning.team_rows }
+        if uses.iter().any(is_odd) { 1 } else { self.tuning.team_rows }
     }
 
     /// What the kernel of these matrices is compiled with.
@@ -417,7 +424,7 @@ impl Linear {
         let key = Key::Tile { w: w_use, tile, slots: per_x };
         let kernel = self.kernel(key, |_| {
             let (source, constants) = tile_source(self.precision, w_use, tile, per_x, self.tuning.prefetch);
-            source.build(gpu, "tiles", &[w_use], self.tuning.lattice_copies, &constants)
+            source.build(gpu, "tiles", &[w_use], 1, &constants)
         })?;
         let mut buffers = vec![x];
         if let Some(slots) = slots {
