@@ -168,23 +168,27 @@ fn true_widths() {
 fn every_tuning_computes_the_same() {
     let gpu = Gpu::open(None).unwrap();
     let usual = Tuning::of(Precision::Fast);
+    // Enough rows that teams take several at once, also where subgroups are narrow.
+    let (mut random, n, cols) = (Random(14), 33_001, 256);
+    let all: Vec<Weights> = [Format::Q8_0, Format::F16, Format::Iq2Xxs, Format::Q2K]
+        .map(|format| random_weights(&gpu, &mut random, format, shape(n, cols, 1)))
+        .into();
     let tunings = [
         Tuning { team_rows: 1, lattice_copies: 4, q8_0_bytes_from: 1, ..usual },
+        Tuning { team_rows: 2, q8_0_bytes_from: 1, ..usual },
         Tuning { team_rows: 4, lattice_copies: 16, q8_0_bytes_from: 17, ..usual },
         Tuning { pass_rows: 2, ..usual },
     ];
     for tuning in tunings {
         let limits = Limits { rows: 64, cols: 4096, normed_cols: 4096 };
         let linear = Linear::tuned(&gpu, Precision::Fast, limits, tuning).unwrap();
-        for format in [Format::Q8_0, Format::F16, Format::Iq2Xxs] {
-            let (mut random, cols) = (Random(14), 512);
-            let w = random_weights(&gpu, &mut random, format, shape(70, cols, 1));
-            for rows in [1, 3, 6] {
+        for w in &all {
+            for rows in [1, 3] {
                 let values = random.values(rows * cols);
-                let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, 70));
+                let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, n));
                 linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
-                let what = format!("{format} {rows} rows, {tuning:?}");
-                check(&what, Precision::Fast, &w, &values, cols, &out.read(&gpu, rows).unwrap(), 70, |_| 0);
+                let what = format!("{} {rows} rows, {tuning:?}", w.matrix.format);
+                check(&what, Precision::Fast, w, &values, cols, &out.read(&gpu, rows).unwrap(), n, |_| 0);
             }
         }
     }

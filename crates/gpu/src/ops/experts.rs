@@ -224,7 +224,7 @@ impl Experts {
         }
         buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
         let kernel = self.kernel(Key::Down(uses), || self.down_kernel(gpu, linear, &uses, rows))?;
-        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.team_rows(&uses);
+        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.team_rows(gpu.caps(), &uses);
         gpu.dispatch(&kernel, &buffers, &[], [(embd as u32).div_ceil(per_workgroup), 1, 1])
     }
 
@@ -264,7 +264,7 @@ impl Experts {
         source.add(part!("swiglu"));
         source.add(&part!("gate_up").replace("QUANTIZE", quantize));
         // The stretch is a multiple of what the teams of a workgroup do at once.
-        let per_team = linear.team_rows(uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
+        let per_team = linear.team_rows(gpu.caps(), uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
         let constants = [
             ("R", rows as u32),
             ("RPT", per_team),
@@ -294,7 +294,7 @@ impl Experts {
         source.add(part!("down"));
         let constants = [
             ("R", rows as u32),
-            ("RPT", linear.team_rows(uses)),
+            ("RPT", linear.team_rows(gpu.caps(), uses)),
             ("USED", self.limits.used as u32),
             ("WIDTH", self.limits.embd as u32),
         ];
@@ -316,7 +316,7 @@ impl Experts {
         let ExpertLimits { used, experts, ff, embd, .. } = self.limits;
         let slots = rows * used;
         // Tiles of about the size that an expert's share has.
-        let tile = linear.tile((slots / experts).max(1));
+        let tile = linear.tile((slots / experts).max(1), ff, experts);
         let count = (slots / tile.rows + experts) as u32;
         self.cut(gpu, slots, tile, count, routes)?;
         let of_rows = Slots { tiles: &self.tiles, count, tile, order: &self.order, per_x: used };

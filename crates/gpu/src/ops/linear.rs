@@ -1,6 +1,7 @@
 //! Products of weight matrices with activation rows.
 
 use super::source::{BYTE_UNITS, Input, Source, THREADS, Use, has_lattice, lanes};
+use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
 use crate::rows::{Rows, Vector};
@@ -18,6 +19,10 @@ const UNITS_SUBGROUP: u32 = 32;
 /// Workgroup memory for tiles of 128×128, and of 128×64, on matrix units.
 const UNITS_BYTES: u32 = 48 << 10;
 const UNITS_BYTES_LEAST: u32 = 40 << 10;
+/// Matrix rows of a tile on matrix units.
+const UNITS_OUT: usize = 128;
+/// Workgroups that a large device needs to be busy: two for each of its cores.
+const WORKGROUPS_LEAST: u32 = 256;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
@@ -26,7 +31,7 @@ const TILE_ROWS_LEAST: usize = 32;
 pub struct Tuning {
     /// Rows that one pass over the weights serves, at most 16; more go through tiles.
     pub pass_rows: usize,
-    /// Rows of a matrix that a team takes at once: more share the activations, but need registers.
+    /// Most rows of a matrix that a team takes at once, a power of two: more share the activations, but need registers.
     pub team_rows: u32,
     /// Rows from which activations in front of Q8_0 become bytes: reading its weights takes longer than multiplying them, until rows are many.
     pub q8_0_bytes_from: usize,
@@ -145,10 +150,12 @@ impl Linear {
             && caps.matrix16
             && caps.subgroup == Some(UNITS_SUBGROUP)
             && caps.workgroup_bytes >= UNITS_BYTES_LEAST;
-        let tile_rows = if caps.workgroup_bytes < UNITS_BYTES { 64 } else { tuning.tile_rows };
-        let tuning = Tuning { tile_rows, ..tuning };
-        let tile_rows = if limits.rows > byte_rows { limits.rows } else { 0 };
-        let (half_rows, normed_rows) = if has_units { (tile_rows, 0) } else { (0, tile_rows) };
+        let tuning = match caps.workgroup_bytes {
+            ..UNITS_BYTES => Tuning { tile_rows: 64, ..tuning },
+            _ => tuning,
+        };
+        let many = if limits.rows > byte_rows { limits.rows } else { 0 };
+        let (half_rows, normed_rows) = if has_units { (many, 0) } else { (0, many) };
         Ok(Self {
             precision,
             tuning,
@@ -173,11 +180,17 @@ impl Linear {
         Input::in_front_of(self.precision, m.format, m.shape.cols, rows, self.tuning.q8_0_bytes_from)
     }
 
-    /// Matrix rows that a team takes at once.
-    pub(crate) fn team_rows(&self, uses: &[Use]) -> u32 {
+    /// Matrix rows that a team takes at once, fewer where workgroups would be.
+    pub(crate) fn team_rows(&self, caps: Caps, uses: &[Use]) -> u32 {
         // All rows of a team see the same group.
         let is_odd = |u: &Use| u.per_group < u.out && !u.per_group.is_multiple_of(self.tuning.team_rows as usize);
-        if uses.iter().any(is_odd) { 1 } else { self.tuning.team_rows }
+        if uses.iter().any(is_odd) {
+            return 1;
+        }
+        let rows: usize = uses.iter().map(|u| u.out).sum();
+        let workgroups = rows as u32 * lanes(caps) / THREADS;
+        let is_enough = |team_rows: &u32| workgroups / team_rows >= WORKGROUPS_LEAST;
+        (0..=self.tuning.team_rows.ilog2()).rev().map(|n| 1 << n).find(is_enough).unwrap_or(1)
     }
 
     /// What the kernel of these matrices is compiled with.
@@ -185,13 +198,18 @@ impl Linear {
         self.tuning.lattice_copies
     }
 
-    /// Tiles for about `rows` rows of one matrix.
-    pub(crate) fn tile(&self, rows: usize) -> Tile {
-        match rows {
-            _ if !self.has_units => Tile { out: 64, rows: TILE_ROWS_LEAST, units: None },
-            ..=32 => Tile { out: 128, rows: TILE_ROWS_LEAST, units: Some(1) },
-            33..=96 => Tile { out: 128, rows: 64, units: Some(2) },
-            _ => Tile { out: 128, rows: self.tuning.tile_rows, units: Some(2) },
+    /// Tiles for about `rows` rows of each of `matrices` matrices with `out` rows.
+    pub(crate) fn tile(&self, rows: usize, out: usize, matrices: usize) -> Tile {
+        if !self.has_units {
+            return Tile { out: 64, rows: TILE_ROWS_LEAST, units: None };
+        }
+        let fits = |tile: &usize| {
+            let workgroups = matrices * out.div_ceil(UNITS_OUT) * rows.div_ceil(*tile);
+            *tile <= self.tuning.tile_rows && 3 * rows > 2 * tile && workgroups as u32 >= WORKGROUPS_LEAST / 2
+        };
+        match [128, 64].into_iter().find(fits) {
+            Some(rows) => Tile { out: UNITS_OUT, rows, units: Some(2) },
+            None => Tile { out: UNITS_OUT, rows: TILE_ROWS_LEAST, units: Some(1) },
         }
     }
 
@@ -312,7 +330,7 @@ impl Linear {
             self.quantize(gpu, rows, x.width, &x.buffer, norm, &self.bytes)?;
         }
         let float_norm = norm.filter(|_| has_float);
-        let per_team = self.team_rows(&uses);
+        let per_team = self.team_rows(gpu.caps(), &uses);
         let grids: Vec<u32> =
             uses.iter().map(|u| (u.out as u32).div_ceil(THREADS / lanes(gpu.caps()) * per_team)).collect();
         let mut buffers = Vec::with_capacity(4 + 2 * uses.len());
@@ -417,7 +435,7 @@ impl Linear {
         out: &Rows,
         slots: Option<&Slots<'_>>,
     ) -> Result<()> {
-        let tile = slots.map_or_else(|| self.tile(rows), |slots| slots.tile);
+        let tile = slots.map_or_else(|| self.tile(rows, w.shape.rows / groups, groups), |slots| slots.tile);
         let per_x = slots.map(|slots| slots.per_x);
         let mut w_use = Use::new(w, Input::Float, 1, x_width, out.width);
         w_use.out = w.shape.rows / groups;
@@ -548,7 +566,6 @@ fn tile_source(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Caps;
     use ds4_quant::Format;
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
