@@ -1,9 +1,10 @@
 //! Speed of a model on a GPU: load, prefill and decode at several lengths, sequences together, and where the time goes.
 //!
 //! `cargo run --release -p ds4-gpu --example speed -- FILE [--device N] [--exact] [--lengths 512,2048,8192,16384] [--chunk N] [--batch 16]
-//! [--profile]`
+//! [--profile] [--vector CROSS_CHECK.json]`
 //!
-//! Decoding feeds fixed ids, so that nothing depends on what a model of random weights would say.
+//! `--vector` compares with recorded logits of the same file: {"prompt": ids, "steps": [{"input_id", "top": [[id, logit]…], "every_500th"}]}, the
+//! first step behind the whole prompt, the others one id each. Decoding feeds fixed ids, so that nothing depends on what a model of random weights would say.
 
 use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
@@ -26,6 +27,7 @@ struct Args {
     chunk: usize,
     batch: usize,
     profile: bool,
+    vector: Option<String>,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
@@ -37,6 +39,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         chunk: 2048,
         batch: 16,
         profile: false,
+        vector: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -45,6 +48,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--device" => args.device = Some(value()?.parse()?),
             "--exact" => args.exact = true,
             "--profile" => args.profile = true,
+            "--vector" => args.vector = Some(value()?),
             "--lengths" => args.lengths = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--chunk" => args.chunk = value()?.parse()?,
             "--batch" => args.batch = value()?.parse()?,
@@ -95,6 +99,30 @@ fn table(gpu: &Gpu, steps: usize) -> ds4_engine::Result<()> {
     Ok(())
 }
 
+/// Relative error of each step's sampled logits, and the place of the recorded first id among ours.
+fn compare(engine: &mut Engine<GpuBackend>, path: &str) -> Result<(), Box<dyn Error>> {
+    let recorded: serde_json::Value = serde_json::from_slice(&std::fs::read(path)?)?;
+    let prompt: Vec<TokenId> = serde_json::from_value(recorded["prompt"].clone())?;
+    let mut sequence = engine.sequence()?;
+    for (i, step) in recorded["steps"].as_array().into_iter().flatten().enumerate() {
+        let next = [serde_json::from_value::<TokenId>(step["input_id"].clone())?];
+        let tokens = if i == 0 { &prompt[..] } else { &next[..] };
+        let rows = Rows { sequence: &mut sequence, tokens, logits: Logits::Last };
+        let logits = engine.step(&mut [rows], &|| false)?;
+        let want: Vec<f64> = serde_json::from_value(step["every_500th"].clone())?;
+        let pairs = || want.iter().zip(logits.iter().step_by(500).map(|logit| f64::from(*logit)));
+        let (error, size): (f64, f64) =
+            (pairs().map(|(w, g)| (w - g).powi(2)).sum(), pairs().map(|(w, _)| w * w).sum());
+        let first = step["top"][0][0].as_u64().ok_or("no top logits")? as usize;
+        let place = logits.iter().filter(|logit| **logit > logits[first]).count();
+        println!(
+            "step {i}: relative error {:.4} (0.08 allowed), recorded first id is number {place} (0 to 2 allowed)",
+            (error / size).sqrt()
+        );
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let args = args()?;
     let begin = Instant::now();
@@ -117,6 +145,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let copy = if engine.backend().gpu().caps().is_software { 16 << 20 } else { 1 << 30 };
     println!("copy {:.0} GB/s (read and written)", measure::copy_bandwidth(engine.backend().gpu(), copy)? / 1e9);
     let vocab = engine.config().vocab;
+
+    if let Some(path) = &args.vector {
+        compare(&mut engine, path)?;
+    }
 
     // Compiles the kernels.
     let begin = Instant::now();

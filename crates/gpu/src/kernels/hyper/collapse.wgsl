@@ -21,16 +21,32 @@ const GROUPS: u32 = WG / 32u;
 var<workgroup> m: array<f32, 32>;
 var<workgroup> parts: array<f32, WG>;
 
-fn mix_value(i: u32, group: u32) -> f32 {
-    return m[i] * scale[group] + base[i];
-}
-
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let index = wg.y;
     var row = index;
     if (HEAD == 1u) {
         row = chosen[index];
+    }
+    // Everything from memory is asked for before the first barrier: its latency is what this kernel takes.
+    var streams: array<vec4<f32>, 4u * OWN>;
+    var weights: array<vec4<f32>, OWN>;
+    if (wg.x == 0u) {
+        for (var i = 0u; i < OWN; i++) {
+            let at = min(i * WG + lane, QUADS - 1u);
+            let first = row * E + at;
+            streams[4u * i] = x[first];
+            streams[4u * i + 1u] = x[first + QUADS];
+            streams[4u * i + 2u] = x[first + 2u * QUADS];
+            streams[4u * i + 3u] = x[first + 3u * QUADS];
+            weights[i] = norm[at];
+        }
+    }
+    var factor = 0.0;
+    var bias = 0.0;
+    if (lane < VALUES) {
+        factor = scale[min(lane / 4u, 2u)];
+        bias = base[lane];
     }
     let value = lane % 32u;
     let group = lane / 32u;
@@ -42,50 +58,47 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         parts[lane] = sum;
     }
     workgroupBarrier();
+    var own = 0.0;
     if (lane < SUMS) {
-        var sum = 0.0;
         for (var g = 0u; g < GROUPS; g++) {
-            sum += parts[g * 32u + lane];
+            own += parts[g * 32u + lane];
         }
-        m[lane] = sum;
+        m[lane] = own;
     }
     workgroupBarrier();
     let inverse = 1.0 / sqrt(m[VALUES] / f32(4u * E) + args.rms_eps);
     workgroupBarrier();
     if (lane < VALUES) {
-        m[lane] *= inverse;
+        m[lane] = own * inverse * factor + bias;
     }
     workgroupBarrier();
     if (wg.x == 0u) {
         var pre: vec4<f32>;
         for (var s = 0u; s < 4u; s++) {
-            pre[s] = sigmoid(mix_value(s, 0u)) + args.hc_eps;
+            pre[s] = sigmoid(m[s]) + args.hc_eps;
         }
-        var own: array<vec4<f32>, OWN>;
+        var collapsed: array<vec4<f32>, OWN>;
         var squares = 0.0;
         for (var i = 0u; i < OWN; i++) {
-            let at = i * WG + lane;
-            if (at < QUADS) {
-                let first = row * E + at;
-                own[i] = pre.x * x[first] + pre.y * x[first + QUADS] + pre.z * x[first + 2u * QUADS] + pre.w * x[first + 3u * QUADS];
-                squares += dot(own[i], own[i]);
+            collapsed[i] = pre.x * streams[4u * i] + pre.y * streams[4u * i + 1u] + pre.z * streams[4u * i + 2u]
+                + pre.w * streams[4u * i + 3u];
+            if (i * WG + lane < QUADS) {
+                squares += dot(collapsed[i], collapsed[i]);
             }
         }
-        let factor = 1.0 / sqrt(wg_sum(squares, lane) / f32(E) + args.rms_eps);
+        let normed = 1.0 / sqrt(wg_sum(squares, lane) / f32(E) + args.rms_eps);
         for (var i = 0u; i < OWN; i++) {
             let at = i * WG + lane;
             if (at < QUADS) {
-                h[index * QUADS + at] = own[i] * factor * norm[at];
+                h[index * QUADS + at] = collapsed[i] * normed * weights[i];
             }
         }
     } else if (lane == 0u && HEAD == 0u) {
         // Sinkhorn: rows of C are vectors, a sum of columns is a sum of vectors.
         var c: array<vec4<f32>, 4>;
         for (var i = 0u; i < 4u; i++) {
-            var a: vec4<f32>;
-            for (var j = 0u; j < 4u; j++) {
-                a[j] = mix_value((8u + 4u * i + j) % VALUES, 2u);
-            }
+            let first = (8u + 4u * i) % VALUES;
+            let a = vec4<f32>(m[first], m[first + 1u], m[first + 2u], m[first + 3u]);
             let most = max(max(a.x, a.y), max(a.z, a.w));
             let e = vec4<f32>(exp_f32(a.x - most), exp_f32(a.y - most), exp_f32(a.z - most), exp_f32(a.w - most));
             c[i] = e / (e.x + e.y + e.z + e.w) + args.hc_eps;
@@ -111,7 +124,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             c[3] *= columns;
         }
         for (var t = 0u; t < 4u; t++) {
-            mix[row * 20u + t] = 2.0 * sigmoid(mix_value((4u + t) % VALUES, 1u));
+            mix[row * 20u + t] = 2.0 * sigmoid(m[(4u + t) % VALUES]);
             for (var j = 0u; j < 4u; j++) {
                 mix[row * 20u + 4u + 4u * t + j] = c[t][j];
             }
