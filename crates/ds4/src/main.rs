@@ -8,10 +8,12 @@
 //! | `kv.rs`, `sessions.rs` | `ds4 kv`, `ds4 sessions`: states and conversations on disk |
 //! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
+//! | `devices.rs` | `ds4 devices` |
 //! | `tokenize.rs` | `ds4 tokenize` |
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
+//! | `single.rs` | one sequence on whatever backend |
 //! | `memory.rs` | whether a context fits |
 //! | `text.rs`, `sampling.rs` | prompts and other text from outside, sampling flags |
 //! | `interrupt.rs` | Ctrl-C |
@@ -20,6 +22,7 @@
 mod args;
 mod chat;
 mod debug;
+mod devices;
 mod host;
 mod inspect;
 mod interrupt;
@@ -35,6 +38,7 @@ mod sampling;
 mod screen;
 mod serve;
 mod sessions;
+mod single;
 mod text;
 mod tiny_model;
 mod tokenize;
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Command::Kv(command) => kv::run(command),
         Command::Sessions(args) => sessions::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),
+        Command::Devices(args) => devices::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),
         Command::Debug(command) => debug::run(command).map(done),

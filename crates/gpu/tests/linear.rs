@@ -9,9 +9,7 @@ use ds4_gpu::weights::{Matrix, SharedTensors};
 use ds4_gpu::{Gpu, Rows, Vector, words};
 use ds4_quant::Format;
 use std::sync::Arc;
-use support::{
-    Random, Weights, block_most, check_metal, devices, file_of, product, random_blocks, random_weights, shape,
-};
+use support::{Random, Weights, block_most, devices, file_of, product, random_blocks, random_weights, shape};
 
 const EXACT: f64 = 4e-7;
 const ROWS: [usize; 7] = [1, 2, 3, 5, 8, 17, 33];
@@ -79,7 +77,6 @@ fn every_format_and_number_of_rows() {
                 }
             }
         }
-        check_metal(&gpu);
     }
 }
 

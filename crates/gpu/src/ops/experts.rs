@@ -369,7 +369,7 @@ impl Experts {
         let kernel = self.kernel(Key::Activate { is_routed }, || {
             let constants = [("WG", THREADS), ("FF", self.limits.ff as u32), ("ROUTED", u32::from(is_routed))];
             let text = part!("activate").replace("HIDDEN", if is_half { "f16" } else { "f32" });
-            gpu.kernel("swiglu", &constants, &[part!("swiglu"), &text])
+            gpu.kernel_of("swiglu", &constants, &format!("{}{text}", part!("swiglu")))
         })?;
         if slots > GRID_MAX {
             return Err(Error::TooManyRows { rows: slots, most: GRID_MAX });

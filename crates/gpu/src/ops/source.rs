@@ -213,7 +213,7 @@ impl Source {
         constants: &[(&str, u32)],
     ) -> Result<Arc<Kernel>> {
         let (all, text) = self.finish(gpu.caps(), uses, lattice_copies, constants);
-        gpu.kernel(name, &all, &[&text])
+        gpu.kernel_of(name, &all, &text)
     }
 
     fn finish<'a>(

@@ -120,19 +120,3 @@ pub fn devices() -> Vec<Gpu> {
     let caps = open().caps();
     [caps, caps.plain()].into_iter().map(|caps| open().limited(caps)).collect()
 }
-
-/// Checks that every kernel used so far can be translated for Metal.
-pub fn check_metal(gpu: &Gpu) {
-    use naga::back::msl;
-    use naga::valid::{Capabilities, ValidationFlags, Validator};
-    let options = msl::Options { lang_version: (3, 0), fake_missing_bindings: true, ..Default::default() };
-    let sources = gpu.sources();
-    assert!(!sources.is_empty());
-    for text in sources {
-        let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
-        let info = validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
-        let (msl, _) = msl::write_string(&module, &info, &options, &Default::default()).unwrap();
-        assert!(msl.contains("kernel void"), "{msl}");
-    }
-}
