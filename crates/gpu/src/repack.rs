@@ -94,18 +94,16 @@ fn q6_k(blocks: &[u8], low: &mut [u8], high: &mut [u8], scales: &mut [u8], d: &m
     for (block, (((low, high), scales), d)) in blocks.as_chunks::<210>().0.iter().zip(targets) {
         scales.copy_from_slice(&block[192..208]);
         d.copy_from_slice(&block[208..]);
-        // Weight `i` of a block: low nibble and upper bit pair.
-        let nibble = |i: usize| {
-            let (half, run, l) = (i / 128, i % 128 / 32, i % 32);
-            block[64 * half + 32 * (run % 2) + l] >> (4 * (run / 2)) & 15
-        };
-        let pair = |i: usize| block[128 + 32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32)) & 3;
         for (v, (low, high)) in low.as_chunks_mut::<32>().0.iter_mut().zip(high.as_chunks_mut::<16>().0).enumerate() {
+            let (nibbles, pairs) = (&block[64 * (v / 2)..][..64], &block[128 + 32 * (v / 2)..][..32]);
+            // A half of 128 weights is four runs of 32; these 64 are its first two or its last two.
+            let (shift, run) = (4 * (v % 2), 2 * (v % 2));
             for (l, low) in low.iter_mut().enumerate() {
-                *low = nibble(64 * v + l) | nibble(64 * v + 32 + l) << 4;
+                *low = nibbles[l] >> shift & 15 | (nibbles[32 + l] >> shift & 15) << 4;
             }
             for (l, high) in high.iter_mut().enumerate() {
-                *high = (0..4).fold(0, |high, g| high | pair(64 * v + 16 * g + l) << (2 * g));
+                let (a, b) = (pairs[l] >> (2 * run), pairs[16 + l] >> (2 * run));
+                *high = (a & 3) | (b & 3) << 2 | (a >> 2 & 3) << 4 | (b >> 2 & 3) << 6;
             }
         }
     }

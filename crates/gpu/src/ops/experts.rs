@@ -1,7 +1,7 @@
 //! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
 
 use super::linear::{Linear, Slots, Tile};
-use super::source::{BYTE_UNITS, Input, Source, THREADS, Use, has_lattice, lanes};
+use super::source::{BYTE_UNITS, Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::rows::Rows;
 use crate::weights::Matrix;
@@ -260,11 +260,11 @@ impl Experts {
             source.add("fn finish_stretch(slot: u32, stretch: u32, thread: u32) {}");
         }
         source.add_teams(gpu.caps());
-        source.add_matrices(uses, None, true);
-        source.add(part!("swiglu"));
-        source.add(&part!("gate_up").replace("QUANTIZE", quantize));
         // The stretch is a multiple of what the teams of a workgroup do at once.
         let per_team = linear.team_rows(gpu.caps(), uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
+        source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+        source.add(part!("swiglu"));
+        source.add(&part!("gate_up").replace("QUANTIZE", quantize));
         let constants = [
             ("R", rows as u32),
             ("RPT", per_team),
@@ -290,11 +290,12 @@ impl Experts {
         source.bind("routes", "vec2<u32>", false);
         source.bind("y", "f32", true);
         source.add_teams(gpu.caps());
-        source.add_matrices(uses, None, true);
+        let per_team = linear.team_rows(gpu.caps(), uses);
+        source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
         source.add(part!("down"));
         let constants = [
             ("R", rows as u32),
-            ("RPT", linear.team_rows(gpu.caps(), uses)),
+            ("RPT", per_team),
             ("USED", self.limits.used as u32),
             ("WIDTH", self.limits.embd as u32),
         ];

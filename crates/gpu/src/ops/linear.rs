@@ -1,6 +1,7 @@
 //! Products of weight matrices with activation rows.
 
-use super::source::{BYTE_UNITS, Input, Source, THREADS, Use, has_lattice, lanes};
+use super::source::{BYTE_UNITS, Input, Source, THREADS, Teams, Use, has_lattice, lanes};
+use super::unroll::unroll;
 use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
@@ -367,13 +368,15 @@ impl Linear {
         to: &Buffer,
     ) -> Result<()> {
         let kernel = self.kernel(Key::Quantize { cols, is_normed: norm.is_some() }, |_| {
+            let text = concat!(part!("block"), part!("quantize"));
             let constants = [
                 ("WG", THREADS),
                 ("SUBGROUP", parts::subgroup(gpu.caps())),
                 ("X_COLS", cols as u32),
                 ("NORM", u32::from(norm.is_some())),
             ];
-            gpu.kernel("quantize", &constants, &[parts::sums(gpu.caps(), THREADS), part!("block"), part!("quantize")])
+            let text = format!("{}{}", parts::sums(gpu.caps(), THREADS), unroll(text, &HashMap::new()));
+            gpu.kernel_of("quantize", &constants, &text)
         })?;
         let (weights, eps) = norm.map_or((&self.no_norm, 0.0), |(norm, eps)| (&norm.buffer, eps));
         gpu.dispatch(&kernel, &[x, weights, to], &[eps.to_bits()], [rows as u32, 1, 1])
@@ -470,7 +473,7 @@ impl Linear {
         let kernel = self.kernel(Key::Embed { w }, |_| {
             let mut source = Source::new(self.precision, "none: u32");
             source.bind("ids", "u32", false);
-            source.add_matrices(&[w], Some("vec4<f32>"), false);
+            source.add_matrices(&[w], Some("vec4<f32>"), None);
             source.add(part!("embed"));
             source.build(gpu, "embed", &[w], 1, &[("STREAMS", (x.width / cols) as u32)])
         })?;
@@ -507,7 +510,7 @@ impl Linear {
         if has(Input::Float) {
             source.add(if is_normed { part!("input_norm") } else { part!("input") });
         }
-        source.add_matrices(uses, Some("f32"), true);
+        source.add_matrices(uses, Some("f32"), Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
         let mut calls = String::new();
         let mut first = 0;
         for (i, (u, n)) in uses.iter().zip(grids).enumerate() {
@@ -543,15 +546,19 @@ fn tile_source(
         source.bind("order", "u32", false);
     }
     source.add(if slots_per_x.is_some() { part!("tile_slots") } else { part!("tile_rows") });
-    source.add_matrices(&[w], Some("f32"), false);
+    source.add_matrices(&[w], Some("f32"), None);
     let mut constants =
         vec![("BR", tile.out as u32), ("BT", tile.rows as u32), ("SLOTS_PER_X", slots_per_x.unwrap_or(1) as u32)];
     match tile.units {
         None => source.add(part!("matmul")),
         Some(along_rows) => {
             let subgroups = (THREADS / UNITS_SUBGROUP) as usize;
+            let pieces = 16 / w.vectors();
             constants.extend([
                 ("SUBGROUP", UNITS_SUBGROUP),
+                ("PIECES", pieces as u32),
+                ("FETCH_W", (tile.out * pieces) as u32 / THREADS),
+                ("FETCH_X", (tile.rows * 16) as u32 / THREADS),
                 ("SG_T", along_rows as u32),
                 ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
                 ("FT", (tile.rows / 16 / along_rows) as u32),

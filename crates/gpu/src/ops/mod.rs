@@ -9,3 +9,4 @@ pub mod hyper;
 pub mod linear;
 pub mod route;
 mod source;
+mod unroll;

@@ -1,11 +1,13 @@
 //! The text of kernels that multiply matrices: one set of functions a matrix (`sums_0`, `sums_1`, …), made from the part of its format.
 
+use super::unroll::unroll;
 use crate::device::Caps;
 use crate::gpu::{Gpu, Kernel};
 use crate::weights::Matrix;
 use ds4_engine::Result;
 use ds4_engine::cpu::Precision;
 use ds4_quant::Format;
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -88,6 +90,19 @@ impl Use {
         }
     }
 
+    /// Steps whose weights a thread reads at once: as many as registers allow, and as divide its share of a row.
+    fn depth(&self, teams: Teams) -> u32 {
+        let most = match (self.vectors(), self.batch) {
+            (16, 1) => 4,
+            (16, _) => 2,
+            (2, 3..) => 4,
+            _ => 8,
+        };
+        let steps = (self.cols / (4 * self.vectors())) as u32;
+        let fits = |depth: &u32| depth * teams.rows <= most && steps.is_multiple_of(teams.lanes * depth);
+        [8, 4, 2].into_iter().find(fits).unwrap_or(1)
+    }
+
     fn has_min(&self) -> bool {
         matches!(self.format, Format::Q2K | Format::Q4K | Format::Q5K)
     }
@@ -114,6 +129,15 @@ impl Use {
             (Input::Bytes, _) => part!("sums_int8"),
         }
     }
+}
+
+/// How matrices are shared out.
+#[derive(Clone, Copy)]
+pub(crate) struct Teams {
+    /// Threads of a team.
+    pub lanes: u32,
+    /// Matrix rows that it takes at once.
+    pub rows: u32,
 }
 
 /// Threads of a team: a subgroup, where its width is known.
@@ -159,7 +183,7 @@ impl Source {
     }
 
     /// Adds functions for matrices 0, 1, … and binds their weights; where `outputs` tells their type, also `out_0`, ….
-    pub(crate) fn add_matrices(&mut self, uses: &[Use], output: Option<&str>, has_sums: bool) {
+    pub(crate) fn add_matrices(&mut self, uses: &[Use], output: Option<&str>, sums: Option<Teams>) {
         let has = |formats: &[Format]| uses.iter().any(|u| formats.contains(&u.format));
         if has(&[Format::Q4K, Format::Q5K]) {
             self.add(part!("pairs"));
@@ -190,6 +214,7 @@ impl Source {
                 ("PER_GROUP", u.per_group as u32),
                 ("WIDTH", u.width as u32),
             ];
+            let numbers = numbers.into_iter().chain(sums.map(|teams| ("DEPTH", u.depth(teams))));
             for (name, value) in numbers {
                 let _ = writeln!(self.text, "const {name}_{i}: u32 = {value}u;");
             }
@@ -197,7 +222,7 @@ impl Source {
             let number = i.to_string();
             let mut add = |text: &str| self.text.push_str(&text.replace('$', &number));
             add(u.load());
-            if has_sums {
+            if sums.is_some() {
                 add(u.sums());
             }
         }
@@ -227,7 +252,15 @@ impl Source {
         let mut all = vec![("WG", THREADS), ("LANES", lanes), ("TEAMS", THREADS / lanes), ("COPIES", lattice_copies)];
         all.extend(constants);
         let prepare = if has_lattice(uses) { "load_lattice(thread);" } else { "" };
-        (all, self.text.replace("PREPARE", prepare))
+        let mut known: HashMap<String, u32> = all.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        for line in self.text.lines().filter_map(|line| line.strip_prefix("const ")) {
+            if let Some((name, value)) = line.split_once(": u32 = ")
+                && let Ok(value) = value.trim_end_matches("u;").parse()
+            {
+                known.insert(name.to_owned(), value);
+            }
+        }
+        (all, unroll(&self.text.replace("PREPARE", prepare), &known))
     }
 
     /// The whole text for a device of these capabilities.

@@ -5,6 +5,10 @@ fn byte_unit(i: u32) -> vec4<u32> {
     return x_bytes[i];
 }
 
+fn byte_word(i: u32, word: u32) -> u32 {
+    return x_bytes[i][word];
+}
+
 fn quantize_here(thread: u32) {
     for (var b = thread; b < X_COLS / 32u; b += WG) {
         var v: array<vec4<f32>, 8>;

@@ -4,7 +4,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     PREPARE
     let lane = thread % LANES;
     let first = (group.x * TEAMS + thread / LANES) * RPT;
-    for (var r = 0u; r < R; r++) {
+    // Rows one after the other.
+    for (var r = 0u; r < R; r += 1u) {
         var acc: array<Sum, RPT>;
         for (var i = 0u; i < USED; i++) {
             let slot = r * USED + i;

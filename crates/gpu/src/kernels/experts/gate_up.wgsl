@@ -59,7 +59,7 @@ fn shared_expert(stretch: u32, thread: u32) {
         }
     }
     workgroupBarrier();
-    for (var r = 0u; r < R; r++) {
+    for (var r = 0u; r < R; r += 1u) {
         if (thread < MID && stretch * MID + thread < FF) {
             let value = shared_here[r * MID + thread];
             mid[(R * USED + r) * FF + stretch * MID + thread] = value;

@@ -7,9 +7,6 @@ var<workgroup> tile_x: array<vec2<f16>, BT * STRIDE>;
 var<workgroup> tile_here: vec3<u32>;
 var<workgroup> staged: array<f32, 256u * (WG / SUBGROUP)>;
 
-const PIECES: u32 = 16u / VECTORS_0;
-const FETCH_W: u32 = BR * PIECES / WG;
-const FETCH_X: u32 = BT * 16u / WG;
 // What a thread will put into the next tile.
 var<private> fetched_w: array<vec4<f16>, FETCH_W * VECTORS_0>;
 var<private> fetched_x: array<vec4<f16>, FETCH_X>;
@@ -82,7 +79,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (PREFETCH && k + 64u < COLS_0) {
             fetch(k + 64u, thread, tile, first, group.z);
         }
-        for (var j = 0u; j < 32u; j += 8u) {
+        for (var s = 0u; s < 4u; s++) {
+            let j = 8u * s;
             var b: array<coop_mat16x16<f16, B>, FT>;
             for (var t = 0u; t < FT; t++) {
                 b[t] = coopLoad<coop_mat16x16<f16, B>>(&tile_x[(t0 + 16u * t) * STRIDE + j], STRIDE);
