@@ -37,8 +37,10 @@ const WINDOW: &str = include_str!("../kernels/attention/window.wgsl");
 
 /// Heads that a workgroup of the attention kernel works on; `HEADS_AT_ONCE` there.
 const HEADS_AT_ONCE: usize = 4;
-/// Teams of such a workgroup where teams are subgroups.
-const TEAMS: usize = 4;
+/// Threads of such a workgroup where teams are subgroups, and the teams it may have.
+const ATTEND_THREADS: usize = 256;
+const TEAMS_MIN: usize = 4;
+const TEAMS_MAX: usize = 8;
 /// Threads of a team without subgroups.
 const LANES: usize = 32;
 /// Workgroups that keep a large device busy: fewer rows than that have their keys split.
@@ -126,7 +128,10 @@ impl Kernels {
     /// Threads of a team, teams of a workgroup, and how a team adds up.
     fn teams(caps: Caps) -> (usize, usize, &'static str) {
         match caps.subgroup {
-            Some(width) => (width as usize, TEAMS, TEAM_SUBGROUP),
+            Some(width) => {
+                let lanes = width as usize;
+                (lanes, (ATTEND_THREADS / lanes).clamp(TEAMS_MIN, TEAMS_MAX), TEAM_SUBGROUP)
+            }
             None => (LANES, 1, TEAM),
         }
     }

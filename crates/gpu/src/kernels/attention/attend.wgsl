@@ -149,17 +149,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var acc3 = Part();
     var most = vec4<f32>(NONE);
     var sum = vec4<f32>();
-    for (var key = begin + team; key < end; key += TEAMS * KEYS_AT_ONCE) {
-        // Keys behind the last one are the last one again, without weight.
-        let last = end - 1u;
-        let place0 = key_place(row, r, oldest, in_window, key);
-        let place1 = key_place(row, r, oldest, in_window, min(key + TEAMS, last));
-        let place2 = key_place(row, r, oldest, in_window, min(key + 2u * TEAMS, last));
-        let place3 = key_place(row, r, oldest, in_window, min(key + 3u * TEAMS, last));
+    // Keys behind the last one are the last one again, without weight. Where rows lie is asked for one round ahead.
+    let last = max(end, 1u) - 1u;
+    let first_key = begin + team;
+    var place0 = key_place(row, r, oldest, in_window, min(first_key, last));
+    var place1 = key_place(row, r, oldest, in_window, min(first_key + TEAMS, last));
+    var place2 = key_place(row, r, oldest, in_window, min(first_key + 2u * TEAMS, last));
+    var place3 = key_place(row, r, oldest, in_window, min(first_key + 3u * TEAMS, last));
+    for (var key = first_key; key < end; key += TEAMS * KEYS_AT_ONCE) {
         let k0 = key_part(place0, lane);
         let k1 = key_part(place1, lane);
         let k2 = key_part(place2, lane);
         let k3 = key_part(place3, lane);
+        let next = key + TEAMS * KEYS_AT_ONCE;
+        place0 = key_place(row, r, oldest, in_window, min(next, last));
+        place1 = key_place(row, r, oldest, in_window, min(next + TEAMS, last));
+        place2 = key_place(row, r, oldest, in_window, min(next + 2u * TEAMS, last));
+        place3 = key_place(row, r, oldest, in_window, min(next + 3u * TEAMS, last));
         // A vector a key, a head a value.
         let s0 = team_total(vec4<f32>(product(q0, k0), product(q1, k0), product(q2, k0), product(q3, k0)), lane);
         var s1 = team_total(vec4<f32>(product(q0, k1), product(q1, k1), product(q2, k1), product(q3, k1)), lane);
