@@ -6,6 +6,7 @@ use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::parts;
 use crate::rows::{Rows, Vector};
+use crate::shape::BLOCK;
 use crate::step::StepData;
 use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
@@ -31,6 +32,8 @@ const TEAM_SUBGROUP: &str = include_str!("../kernels/attention/team_subgroup.wgs
 const ROTATE_BACK: &str = include_str!("../kernels/attention/rotate_back.wgsl");
 const ATTEND: &str = include_str!("../kernels/attention/attend.wgsl");
 const MERGE: &str = include_str!("../kernels/attention/merge.wgsl");
+const PART_ONE: &str = include_str!("../kernels/attention/part_one.wgsl");
+const PART_MANY: &str = include_str!("../kernels/attention/part_many.wgsl");
 const ATTEND_UNITS: &str = include_str!("../kernels/attention/attend_units.wgsl");
 const UNITS16: &str = include_str!("../kernels/attention/units16.wgsl");
 const WINDOW: &str = include_str!("../kernels/attention/window.wgsl");
@@ -96,6 +99,7 @@ impl Kernels {
         let score = if is_native { INDEX_SCORE } else { INDEX_SCORE_F32 };
         let stored = if is_native { ROWS_NATIVE } else { ROWS_UNROUNDED };
         let (lanes, teams, team) = Self::teams(caps);
+        let part = if shape.layout.head_dim / BLOCK <= lanes { PART_ONE } else { PART_MANY };
         let has_index = kind == LayerKind::Csa;
         let width = parts::subgroup(caps) as usize;
         let (choosers, prefix) = match caps.subgroup {
@@ -112,7 +116,7 @@ impl Kernels {
             attend: gpu.kernel(
                 "attend",
                 &with(&[("LANES", lanes), ("TEAMS", teams)]),
-                &[STEP, stored, team, ROTATE_BACK, ATTEND],
+                &[STEP, stored, team, ROTATE_BACK, part, ATTEND],
             )?,
             attend_units: units
                 .map(|units| {
