@@ -30,7 +30,7 @@ struct Options {
 }
 
 fn options() -> Outcome<Options> {
-    let mut all = Options { device: None, rows: vec![1, 4, 16, 128, 512, 2048], only: String::new(), seconds: 0.03 };
+    let mut all = Options { device: None, rows: vec![1, 4, 16, 128, 512, 2048], only: String::new(), seconds: 0.02 };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -183,13 +183,17 @@ fn cases() -> Vec<Case> {
 fn tunings(formats: &[Format], rows: usize) -> Vec<Tuning> {
     let usual = Tuning::of(Precision::Fast);
     if rows > usual.pass_rows {
-        return vec![usual];
+        // Only matrix units differ.
+        let choices = [(128, true), (128, false), (64, true), (64, false)];
+        return choices.into_iter().map(|(tile_rows, prefetch)| Tuning { tile_rows, prefetch, ..usual }).collect();
     }
     let has = |format| formats.contains(&format);
     let mut all = Vec::new();
-    for team_rows in [1, 2, 4] {
+    // Kernels for more rows take long to compile.
+    let team_rows: &[u32] = if rows == 1 { &[1, 2, 4] } else { &[1, 2] };
+    for team_rows in team_rows.iter().copied() {
         let from: &[usize] = if has(Format::Q8_0) { &[1, 17] } else { &[1] };
-        let copies: &[u32] = if has(Format::Iq2Xxs) { &[1, 4, 16] } else { &[1] };
+        let copies: &[u32] = if has(Format::Iq2Xxs) && rows <= 4 { &[1, 4, 16] } else { &[1] };
         for q8_0_bytes_from in from {
             for lattice_copies in copies {
                 let choice = (*q8_0_bytes_from, *lattice_copies);
@@ -205,7 +209,11 @@ fn tunings(formats: &[Format], rows: usize) -> Vec<Tuning> {
 
 fn label(tuning: Tuning, rows: usize) -> String {
     if rows > tuning.pass_rows {
-        return "tiles".to_owned();
+        return format!(
+            "tiles of {} rows, {}",
+            tuning.tile_rows,
+            if tuning.prefetch { "read ahead" } else { "read at once" }
+        );
     }
     let q8_0 = if rows >= tuning.q8_0_bytes_from { "bytes" } else { "f32" };
     format!("{} rows a team, Q8_0 by {q8_0}, lattice ×{}", tuning.team_rows, tuning.lattice_copies)

@@ -52,9 +52,10 @@ pub fn copy_bandwidth(gpu: &Gpu, bytes: u64) -> Result<f64> {
         gpu.wait()?;
         Ok(begin.elapsed().as_secs_f64())
     };
-    run(2)?;
-    let (one, many) = (run(2)?, run(12)?);
-    Ok(20.0 * bytes as f64 / (many - one).max(1e-9))
+    // Clocks rise with work.
+    run(40)?;
+    let (few, many) = (run(4)?, run(44)?);
+    Ok(80.0 * bytes as f64 / (many - few).max(1e-9))
 }
 
 /// Seconds of GPU and CPU time that a dispatch costs which waits for the one before.

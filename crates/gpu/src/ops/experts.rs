@@ -53,7 +53,7 @@ pub struct ExpertLimits {
 
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    GateUp([Use; 4]),
+    GateUp([Use; 4], bool),
     Down([Use; 2]),
     Sort,
     Tiles { rows: usize },
@@ -188,29 +188,34 @@ impl Experts {
             [a_use(w.gate, 1, ff), a_use(w.up, 1, ff), a_use(w.shared_gate, rows, ff), a_use(w.shared_up, rows, ff)];
         let has = |uses: &[Use], input| uses.iter().any(|u| u.input == input);
         let mut buffers = Vec::with_capacity(10);
-        if has(&uses, Input::Float) {
+        if has(&uses, Input::Float) || rows == 1 {
             buffers.push(&h.buffer);
         }
-        if has(&uses, Input::Bytes) {
+        if has(&uses, Input::Bytes) && rows > 1 {
             linear.quantize(gpu, rows, embd, &h.buffer, None, &self.h_bytes)?;
             buffers.push(&self.h_bytes);
         }
         buffers.extend([routes, &self.mid.buffer]);
+        let down_uses = [a_use(w.down, 1, embd), a_use(w.shared_down, rows, embd)];
+        let is_bytes = has(&down_uses, Input::Bytes);
+        if is_bytes {
+            buffers.push(&self.mid_bytes);
+        }
         if has_lattice(&uses) {
             buffers.push(linear.lattice());
         }
         buffers.extend([w.gate, w.up, w.shared_gate, w.shared_up].map(|m| &*m.buffer));
-        let kernel = self.kernel(Key::GateUp(uses), || self.gate_up_kernel(gpu, linear, &uses, rows))?;
+        let kernel =
+            self.kernel(Key::GateUp(uses, is_bytes), || self.gate_up_kernel(gpu, linear, &uses, rows, is_bytes))?;
         let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32 + 1, 1];
         gpu.dispatch(&kernel, &buffers, &[clamps.0.to_bits(), clamps.1.to_bits()], grid)?;
 
-        let uses = [a_use(w.down, 1, embd), a_use(w.shared_down, rows, embd)];
+        let uses = down_uses;
         let mut buffers = Vec::with_capacity(7);
         if has(&uses, Input::Float) {
             buffers.push(&self.mid.buffer);
         }
-        if has(&uses, Input::Bytes) {
-            linear.quantize(gpu, rows * (used + 1), ff, &self.mid.buffer, None, &self.mid_bytes)?;
+        if is_bytes {
             buffers.push(&self.mid_bytes);
         }
         buffers.extend([routes, &y.buffer]);
@@ -219,56 +224,81 @@ impl Experts {
         }
         buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
         let kernel = self.kernel(Key::Down(uses), || self.down_kernel(gpu, linear, &uses, rows))?;
-        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.team_rows(&uses);
+        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.team_rows(gpu.caps(), &uses);
         gpu.dispatch(&kernel, &buffers, &[], [(embd as u32).div_ceil(per_workgroup), 1, 1])
     }
 
-    fn gate_up_kernel(&self, gpu: &Gpu, linear: &Linear, uses: &[Use; 4], rows: usize) -> Result<Arc<Kernel>> {
-        let mut source = self.source(gpu, linear, uses, "most: f32, shared_most: f32");
+    fn gate_up_kernel(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        uses: &[Use; 4],
+        rows: usize,
+        is_bytes: bool,
+    ) -> Result<Arc<Kernel>> {
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let mut source = Source::new(linear.precision(), "most: f32, shared_most: f32");
+        let mut quantize = "";
+        source.add(include_str!("../kernels/linear/block.wgsl"));
+        if has(Input::Float) || rows == 1 {
+            source.bind("x", "vec4<f32>", false);
+            source.add(include_str!("../kernels/linear/input.wgsl"));
+        }
+        if has(Input::Bytes) && rows == 1 {
+            source.add(part!("bytes_here"));
+            quantize = "quantize_here(thread);";
+        } else if has(Input::Bytes) {
+            source.bind("xq", "vec4<u32>", false);
+            source.add(include_str!("../kernels/linear/bytes.wgsl"));
+        }
         source.bind("routes", "vec2<u32>", false);
         source.bind("mid", "f32", true);
+        if is_bytes {
+            source.bind("mid_bytes", "vec4<u32>", true);
+            source.add(part!("mid_bytes"));
+        } else {
+            source.add("fn finish_stretch(slot: u32, stretch: u32, thread: u32) {}");
+        }
+        source.add_teams(gpu.caps());
         source.add_matrices(uses, None, true);
         source.add(part!("swiglu"));
-        source.add(part!("gate_up"));
+        source.add(&part!("gate_up").replace("QUANTIZE", quantize));
         // The stretch is a multiple of what the teams of a workgroup do at once.
-        let per_team = linear.team_rows(uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
+        let per_team = linear.team_rows(gpu.caps(), uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
         let constants = [
             ("R", rows as u32),
             ("RPT", per_team),
             ("MID", MID_STRETCH),
             ("USED", self.limits.used as u32),
             ("FF", self.limits.ff as u32),
+            ("X_COLS", self.limits.embd as u32),
         ];
         source.build(gpu, "expert gate and up", uses, linear.lattice_copies(), &constants)
     }
 
     fn down_kernel(&self, gpu: &Gpu, linear: &Linear, uses: &[Use; 2], rows: usize) -> Result<Arc<Kernel>> {
-        let mut source = self.source(gpu, linear, uses, "none: u32");
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let mut source = Source::new(linear.precision(), "none: u32");
+        if has(Input::Float) {
+            source.bind("x", "vec4<f32>", false);
+            source.add(include_str!("../kernels/linear/input.wgsl"));
+        }
+        if has(Input::Bytes) {
+            source.bind("xq", "vec4<u32>", false);
+            source.add(include_str!("../kernels/linear/bytes.wgsl"));
+        }
         source.bind("routes", "vec2<u32>", false);
         source.bind("y", "f32", true);
+        source.add_teams(gpu.caps());
         source.add_matrices(uses, None, true);
         source.add(part!("down"));
         let constants = [
             ("R", rows as u32),
-            ("RPT", linear.team_rows(uses)),
+            ("RPT", linear.team_rows(gpu.caps(), uses)),
             ("USED", self.limits.used as u32),
             ("WIDTH", self.limits.embd as u32),
         ];
         source.build(gpu, "expert down", uses, linear.lattice_copies(), &constants)
-    }
-
-    /// A kernel's beginning, with the inputs that its matrices need.
-    fn source(&self, gpu: &Gpu, linear: &Linear, uses: &[Use], args: &str) -> Source {
-        let mut source = Source::new(linear.precision(), args);
-        if uses.iter().any(|u| u.input == Input::Float) {
-            source.bind("x", "vec4<f32>", false);
-            source.add(include_str!("../kernels/linear/input.wgsl"));
-        }
-        if uses.iter().any(|u| u.input == Input::Bytes) {
-            source.bind("xq", "vec4<u32>", false);
-        }
-        source.add_teams(gpu.caps());
-        source
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -286,7 +316,7 @@ impl Experts {
         let ExpertLimits { used, experts, ff, embd, .. } = self.limits;
         let slots = rows * used;
         // Tiles of about the size that an expert's share has.
-        let tile = linear.tile((slots / experts).max(1));
+        let tile = linear.tile((slots / experts).max(1), ff, experts);
         let count = (slots / tile.rows + experts) as u32;
         self.cut(gpu, slots, tile, count, routes)?;
         let of_rows = Slots { tiles: &self.tiles, count, tile, order: &self.order, per_x: used };

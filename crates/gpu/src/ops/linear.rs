@@ -1,6 +1,7 @@
 //! Products of weight matrices with activation rows.
 
 use super::source::{BYTE_UNITS, Input, Source, THREADS, Use, has_lattice, lanes};
+use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
 use crate::rows::{Rows, Vector};
@@ -15,6 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PASS_ROWS_MAX: usize = 16;
 /// Width of the subgroups that share a matrix product on matrix units.
 const UNITS_SUBGROUP: u32 = 32;
+/// Workgroup memory for tiles of 128×128, and of 128×64, on matrix units.
+const UNITS_BYTES: u32 = 48 << 10;
+const UNITS_BYTES_LEAST: u32 = 40 << 10;
+/// Matrix rows of a tile on matrix units.
+const UNITS_OUT: usize = 128;
+/// Workgroups that a large device needs to be busy: two for each of its cores.
+const WORKGROUPS_LEAST: u32 = 256;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
@@ -23,19 +31,23 @@ const TILE_ROWS_LEAST: usize = 32;
 pub struct Tuning {
     /// Rows that one pass over the weights serves, at most 16; more go through tiles.
     pub pass_rows: usize,
-    /// Rows of a matrix that a team takes at once: more share the activations, but need registers.
+    /// Most rows of a matrix that a team takes at once, a power of two: more share the activations, but need registers.
     pub team_rows: u32,
     /// Rows from which activations in front of Q8_0 become bytes: reading its weights takes longer than multiplying them, until rows are many.
     pub q8_0_bytes_from: usize,
     /// Copies of the lattice in workgroup memory, a power of two up to 16.
     pub lattice_copies: u32,
+    /// On matrix units: rows of the largest tile, 64 or 128.
+    pub tile_rows: usize,
+    /// On matrix units: whether the next tile is read while the last one is multiplied.
+    pub prefetch: bool,
 }
 
 impl Tuning {
     /// A good choice for any device.
     pub fn of(precision: Precision) -> Self {
         let pass_rows = if precision == Precision::Exact { 8 } else { PASS_ROWS_MAX };
-        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 3, lattice_copies: 1 }
+        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 3, lattice_copies: 1, tile_rows: 128, prefetch: true }
     }
 }
 
@@ -134,9 +146,16 @@ impl Linear {
             Precision::Fast => byte_rows * limits.cols.div_ceil(64) * BYTE_UNITS * 16,
         };
         let caps = gpu.caps();
-        let has_units = precision == Precision::Fast && caps.matrix16 && caps.subgroup == Some(UNITS_SUBGROUP);
-        let tile_rows = if limits.rows > byte_rows { limits.rows } else { 0 };
-        let (half_rows, normed_rows) = if has_units { (tile_rows, 0) } else { (0, tile_rows) };
+        let has_units = precision == Precision::Fast
+            && caps.matrix16
+            && caps.subgroup == Some(UNITS_SUBGROUP)
+            && caps.workgroup_bytes >= UNITS_BYTES_LEAST;
+        let tuning = match caps.workgroup_bytes {
+            ..UNITS_BYTES => Tuning { tile_rows: 64, ..tuning },
+            _ => tuning,
+        };
+        let many = if limits.rows > byte_rows { limits.rows } else { 0 };
+        let (half_rows, normed_rows) = if has_units { (many, 0) } else { (0, many) };
         Ok(Self {
             precision,
             tuning,
@@ -161,12 +180,17 @@ impl Linear {
         Input::in_front_of(self.precision, m.format, m.shape.cols, rows, self.tuning.q8_0_bytes_from)
     }
 
-    /// Matrix rows that a team takes at once.
-    pub(crate) fn team_rows(&self, uses: &[Use]) -> u32 {
-        let is_large = |u: &Use| (u.input == Input::Float && u.vectors() == 16) || u.batch > 8;
+    /// Matrix rows that a team takes at once, fewer where workgroups would be.
+    pub(crate) fn team_rows(&self, caps: Caps, uses: &[Use]) -> u32 {
         // All rows of a team see the same group.
         let is_odd = |u: &Use| u.per_group < u.out && !u.per_group.is_multiple_of(self.tuning.team_rows as usize);
-        if uses.iter().any(|u| is_large(u) || is_odd(u)) { 1 } else { self.tuning.team_rows }
+        if uses.iter().any(is_odd) {
+            return 1;
+        }
+        let rows: usize = uses.iter().map(|u| u.out).sum();
+        let workgroups = rows as u32 * lanes(caps) / THREADS;
+        let is_enough = |team_rows: &u32| workgroups / team_rows >= WORKGROUPS_LEAST;
+        (0..=self.tuning.team_rows.ilog2()).rev().map(|n| 1 << n).find(is_enough).unwrap_or(1)
     }
 
     /// What the kernel of these matrices is compiled with.
@@ -174,13 +198,18 @@ impl Linear {
         self.tuning.lattice_copies
     }
 
-    /// Tiles for about `rows` rows of one matrix.
-    pub(crate) fn tile(&self, rows: usize) -> Tile {
-        match rows {
-            _ if !self.has_units => Tile { out: 64, rows: TILE_ROWS_LEAST, units: None },
-            ..=32 => Tile { out: 128, rows: TILE_ROWS_LEAST, units: Some(1) },
-            ..=96 => Tile { out: 128, rows: 64, units: Some(2) },
-            _ => Tile { out: 128, rows: 128, units: Some(2) },
+    /// Tiles for about `rows` rows of each of `matrices` matrices with `out` rows.
+    pub(crate) fn tile(&self, rows: usize, out: usize, matrices: usize) -> Tile {
+        if !self.has_units {
+            return Tile { out: 64, rows: TILE_ROWS_LEAST, units: None };
+        }
+        let fits = |tile: &usize| {
+            let workgroups = matrices * out.div_ceil(UNITS_OUT) * rows.div_ceil(*tile);
+            *tile <= self.tuning.tile_rows && 3 * rows > 2 * tile && workgroups as u32 >= WORKGROUPS_LEAST / 2
+        };
+        match [128, 64].into_iter().find(fits) {
+            Some(rows) => Tile { out: UNITS_OUT, rows, units: Some(2) },
+            None => Tile { out: UNITS_OUT, rows: TILE_ROWS_LEAST, units: Some(1) },
         }
     }
 
@@ -301,7 +330,7 @@ impl Linear {
             self.quantize(gpu, rows, x.width, &x.buffer, norm, &self.bytes)?;
         }
         let float_norm = norm.filter(|_| has_float);
-        let per_team = self.team_rows(&uses);
+        let per_team = self.team_rows(gpu.caps(), &uses);
         let grids: Vec<u32> =
             uses.iter().map(|u| (u.out as u32).div_ceil(THREADS / lanes(gpu.caps()) * per_team)).collect();
         let mut buffers = Vec::with_capacity(4 + 2 * uses.len());
@@ -344,7 +373,7 @@ impl Linear {
                 ("X_COLS", cols as u32),
                 ("NORM", u32::from(norm.is_some())),
             ];
-            gpu.kernel("quantize", &constants, &[parts::sums(gpu.caps(), THREADS), part!("quantize")])
+            gpu.kernel("quantize", &constants, &[parts::sums(gpu.caps(), THREADS), part!("block"), part!("quantize")])
         })?;
         let (weights, eps) = norm.map_or((&self.no_norm, 0.0), |(norm, eps)| (&norm.buffer, eps));
         gpu.dispatch(&kernel, &[x, weights, to], &[eps.to_bits()], [rows as u32, 1, 1])
@@ -406,12 +435,15 @@ impl Linear {
         out: &Rows,
         slots: Option<&Slots<'_>>,
     ) -> Result<()> {
-        let tile = slots.map_or_else(|| self.tile(rows), |slots| slots.tile);
+        let tile = slots.map_or_else(|| self.tile(rows, w.shape.rows / groups, groups), |slots| slots.tile);
         let per_x = slots.map(|slots| slots.per_x);
         let mut w_use = Use::new(w, Input::Float, 1, x_width, out.width);
         w_use.out = w.shape.rows / groups;
         let key = Key::Tile { w: w_use, tile, slots: per_x };
-        let kernel = self.kernel(key, |_| self.tile_kernel(gpu, w_use, tile, per_x))?;
+        let kernel = self.kernel(key, |_| {
+            let (source, constants) = tile_source(self.precision, w_use, tile, per_x, self.tuning.prefetch);
+            source.build(gpu, "tiles", &[w_use], 1, &constants)
+        })?;
         let mut buffers = vec![x];
         if let Some(slots) = slots {
             buffers.extend([slots.tiles, slots.order]);
@@ -466,6 +498,7 @@ impl Linear {
         }
         if has(Input::Bytes) {
             source.bind("xq", "vec4<u32>", false);
+            source.add(part!("bytes"));
         }
         if is_normed {
             source.bind("norm", "vec4<f32>", false);
@@ -494,31 +527,83 @@ impl Linear {
         let constants = [("R", batch as u32), ("RPT", per_team), ("X_COLS", cols as u32)];
         source.build(gpu, "pass", uses, self.tuning.lattice_copies, &constants)
     }
+}
 
-    fn tile_kernel(&self, gpu: &Gpu, w: Use, tile: Tile, slots_per_x: Option<usize>) -> Result<Arc<Kernel>> {
-        let mut source = Source::new(self.precision, "rows: u32");
-        source.bind("x", if tile.units.is_some() { "vec4<f16>" } else { "vec4<f32>" }, false);
-        if slots_per_x.is_some() {
-            source.bind("tiles", "vec4<u32>", false);
-            source.bind("order", "u32", false);
+fn tile_source(
+    precision: Precision,
+    w: Use,
+    tile: Tile,
+    slots_per_x: Option<usize>,
+    prefetch: bool,
+) -> (Source, Vec<(&'static str, u32)>) {
+    let mut source = Source::new(precision, "rows: u32");
+    source.bind("x", if tile.units.is_some() { "vec4<f16>" } else { "vec4<f32>" }, false);
+    if slots_per_x.is_some() {
+        source.bind("tiles", "vec4<u32>", false);
+        source.bind("order", "u32", false);
+    }
+    source.add(if slots_per_x.is_some() { part!("tile_slots") } else { part!("tile_rows") });
+    source.add_matrices(&[w], Some("f32"), false);
+    let mut constants =
+        vec![("BR", tile.out as u32), ("BT", tile.rows as u32), ("SLOTS_PER_X", slots_per_x.unwrap_or(1) as u32)];
+    match tile.units {
+        None => source.add(part!("matmul")),
+        Some(along_rows) => {
+            let subgroups = (THREADS / UNITS_SUBGROUP) as usize;
+            constants.extend([
+                ("SUBGROUP", UNITS_SUBGROUP),
+                ("SG_T", along_rows as u32),
+                ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
+                ("FT", (tile.rows / 16 / along_rows) as u32),
+            ]);
+            source.add(&format!("const PREFETCH: bool = {prefetch};"));
+            source.add(part!("matmul_units"));
         }
-        source.add(if slots_per_x.is_some() { part!("tile_slots") } else { part!("tile_rows") });
-        source.add_matrices(&[w], Some("f32"), false);
-        let mut constants =
-            vec![("BR", tile.out as u32), ("BT", tile.rows as u32), ("SLOTS_PER_X", slots_per_x.unwrap_or(1) as u32)];
-        match tile.units {
-            None => source.add(part!("matmul")),
-            Some(along_rows) => {
-                let subgroups = (THREADS / UNITS_SUBGROUP) as usize;
-                constants.extend([
-                    ("SUBGROUP", UNITS_SUBGROUP),
-                    ("SG_T", along_rows as u32),
-                    ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
-                    ("FT", (tile.rows / 16 / along_rows) as u32),
-                ]);
-                source.add(part!("matmul_units"));
+    }
+    (source, constants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ds4_quant::Format;
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    /// Matrix units are rare where tests run, so that at least the language must be right.
+    #[test]
+    fn products_on_matrix_units_are_valid() {
+        let caps = Caps {
+            subgroup: Some(UNITS_SUBGROUP),
+            f16: true,
+            matrix16: true,
+            matrix8: false,
+            timestamps: false,
+            workgroup_bytes: 48 << 10,
+            binding_bytes: 1 << 30,
+            is_software: false,
+        };
+        for format in Format::ALL {
+            for (rows, along_rows) in [(32, 1), (64, 2), (128, 2)] {
+                for slots in [None, Some(6)] {
+                    let w = Use {
+                        format,
+                        out: 2048,
+                        cols: 4096,
+                        planes: [0, 1 << 20, 1 << 21, 1 << 22],
+                        input: Input::Float,
+                        batch: 1,
+                        x_width: 4096,
+                        width: 2048,
+                        per_group: 2048,
+                    };
+                    let tile = Tile { out: 128, rows, units: Some(along_rows) };
+                    let (source, constants) = tile_source(Precision::Fast, w, tile, slots, rows > 64);
+                    let text = source.text(caps, &[w], 1, &constants);
+                    let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
+                    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+                    validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
+                }
             }
         }
-        source.build(gpu, "tiles", &[w], self.tuning.lattice_copies, &constants)
     }
 }

@@ -26,7 +26,9 @@ pub fn route(
     ids: &Buffer,
     routes: &Buffer,
 ) -> Result<()> {
-    let (caps, threads) = (gpu.caps(), 64);
+    // One subgroup needs no barriers.
+    let caps = gpu.caps();
+    let threads = caps.subgroup.filter(|width| *width >= 16 && *width as usize >= config.experts_used).unwrap_or(64);
     let bias = match routing {
         Routing::Learned(bias) => bias.map(|bias| &bias.buffer),
         Routing::Hash(_) => None,

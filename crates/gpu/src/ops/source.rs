@@ -79,12 +79,12 @@ impl Use {
         Self { format, out, cols, planes, input, batch, x_width, width, per_group: out }
     }
 
-    /// Vectors of four weights in a chunk.
+    /// Vectors of four weights that a thread takes in a step.
     pub(crate) fn vectors(&self) -> usize {
-        match self.format {
-            Format::F32 | Format::F16 | Format::Bf16 => 2,
-            Format::Q8_0 => 4,
-            _ => 16,
+        match (self.format, self.input) {
+            (Format::F32 | Format::F16 | Format::Bf16, _) => 2,
+            (Format::Q8_0, _) | (_, Input::Float) => 4,
+            (_, Input::Bytes) => 16,
         }
     }
 
@@ -108,6 +108,7 @@ impl Use {
 
     fn sums(&self) -> &'static str {
         match (self.input, self.format) {
+            (Input::Float, Format::Q8_0) => part!("sums_float_q8_0"),
             (Input::Float, _) => part!("sums_float"),
             (Input::Bytes, Format::Q8_0) => part!("sums_int8_q8_0"),
             (Input::Bytes, _) => part!("sums_int8"),
@@ -196,9 +197,6 @@ impl Source {
             let number = i.to_string();
             let mut add = |text: &str| self.text.push_str(&text.replace('$', &number));
             add(u.load());
-            if u.vectors() == 16 {
-                add(part!("unpack64"));
-            }
             if has_sums {
                 add(u.sums());
             }
@@ -214,11 +212,29 @@ impl Source {
         lattice_copies: u32,
         constants: &[(&str, u32)],
     ) -> Result<Arc<Kernel>> {
-        let lanes = lanes(gpu.caps());
+        let (all, text) = self.finish(gpu.caps(), uses, lattice_copies, constants);
+        gpu.kernel_of(name, &all, &text)
+    }
+
+    fn finish<'a>(
+        self,
+        caps: Caps,
+        uses: &[Use],
+        lattice_copies: u32,
+        constants: &[(&'a str, u32)],
+    ) -> (Vec<(&'a str, u32)>, String) {
+        let lanes = lanes(caps);
         let mut all = vec![("WG", THREADS), ("LANES", lanes), ("TEAMS", THREADS / lanes), ("COPIES", lattice_copies)];
         all.extend(constants);
         let prepare = if has_lattice(uses) { "load_lattice(thread);" } else { "" };
-        gpu.kernel_of(name, &all, &self.text.replace("PREPARE", prepare))
+        (all, self.text.replace("PREPARE", prepare))
+    }
+
+    /// The whole text for a device of these capabilities.
+    #[cfg(test)]
+    pub(crate) fn text(self, caps: Caps, uses: &[Use], lattice_copies: u32, constants: &[(&str, u32)]) -> String {
+        let (all, text) = self.finish(caps, uses, lattice_copies, constants);
+        crate::gpu::source(caps, &all, &[&text])
     }
 }
 

@@ -3,8 +3,8 @@
 
 use ds4_engine::backend::MatrixShape;
 use ds4_gguf::{File, TensorType, Writer};
+use ds4_gpu::Gpu;
 use ds4_gpu::weights::{Matrix, SharedTensors};
-use ds4_gpu::{Caps, Gpu};
 use ds4_quant::Format;
 use half::{bf16, f16};
 use std::sync::Arc;
@@ -118,6 +118,5 @@ pub fn product(w: &[f32], x: &[f32], most: &[f64]) -> (f64, f64, f64) {
 pub fn devices() -> Vec<Gpu> {
     let open = || Gpu::open(None).unwrap();
     let caps = open().caps();
-    let half = Caps { f16: false, matrix16: false, ..caps };
-    [caps, half, caps.plain()].into_iter().map(|caps| open().limited(caps)).collect()
+    [caps, caps.plain()].into_iter().map(|caps| open().limited(caps)).collect()
 }

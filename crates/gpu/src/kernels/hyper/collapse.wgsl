@@ -90,12 +90,25 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             let e = vec4<f32>(exp_f32(a.x - most), exp_f32(a.y - most), exp_f32(a.z - most), exp_f32(a.w - most));
             c[i] = e / (e.x + e.y + e.z + e.w) + args.hc_eps;
         }
-        let columns = c[0] + c[1] + c[2] + c[3] + args.hc_eps;
-        for (var i = 0u; i < 4u; i++) { c[i] /= columns; }
+        // One division a sum: this is a chain of 2·rounds sums that nothing else hides.
+        let columns = 1.0 / (c[0] + c[1] + c[2] + c[3] + args.hc_eps);
+        c[0] *= columns;
+        c[1] *= columns;
+        c[2] *= columns;
+        c[3] *= columns;
         for (var round = 1u; round < args.rounds; round++) {
-            for (var i = 0u; i < 4u; i++) { c[i] /= (c[i].x + c[i].y + c[i].z + c[i].w) + args.hc_eps; }
-            let columns = c[0] + c[1] + c[2] + c[3] + args.hc_eps;
-            for (var i = 0u; i < 4u; i++) { c[i] /= columns; }
+            let a = vec4<f32>(c[0].x, c[1].x, c[2].x, c[3].x) + vec4<f32>(c[0].y, c[1].y, c[2].y, c[3].y);
+            let b = vec4<f32>(c[0].z, c[1].z, c[2].z, c[3].z) + vec4<f32>(c[0].w, c[1].w, c[2].w, c[3].w);
+            let rows = 1.0 / (a + b + args.hc_eps);
+            c[0] *= rows.x;
+            c[1] *= rows.y;
+            c[2] *= rows.z;
+            c[3] *= rows.w;
+            let columns = 1.0 / ((c[0] + c[1]) + (c[2] + c[3]) + args.hc_eps);
+            c[0] *= columns;
+            c[1] *= columns;
+            c[2] *= columns;
+            c[3] *= columns;
         }
         for (var t = 0u; t < 4u; t++) {
             mix[row * 20u + t] = 2.0 * sigmoid(mix_value((4u + t) % VALUES, 1u));

@@ -14,21 +14,19 @@ fn lattice_point(i: u32) -> vec2<u32> {
     return lattice_copy[(i & 255u) * COPIES + lattice_lane];
 }
 
-// 32 weights. In `signs`, bit 8e + k is the sign of element e of point k, bit 8e + 4 + k that of element 4 + e; the sign of element 7
-// makes the number of signs of a point even, and its bit belongs to the scale.
-fn lattice_points(points: u32, word: u32) -> array<vec4<u32>, 2> {
+// In the second word of a group of 32 weights, bit 8e + k is the sign of element e of point k, bit 8e + 4 + k that of element 4 + e. The sign
+// of element 7 makes the number of signs of a point even; its bit belongs to the scale and is replaced here.
+fn lattice_signs(word: u32) -> u32 {
     var parity = word ^ (word >> 16u);
     parity ^= parity >> 8u;
     parity ^= parity >> 4u;
-    let signs = vec4<u32>(word ^ (parity << 28u));
-    let a = lattice_point(points);
-    let b = lattice_point(points >> 8u);
-    let c = lattice_point(points >> 16u);
-    let d = lattice_point(points >> 24u);
-    let ones = vec4<u32>(0x01010101u);
-    let first = (signs >> vec4<u32>(0u, 4u, 1u, 5u)) & ones;
-    let second = (signs >> vec4<u32>(2u, 6u, 3u, 7u)) & ones;
+    return word ^ (parity << 28u);
+}
+
+// Two points, those in the lowest bytes, with the signs of points 0 and 1.
+fn lattice_pair(points: u32, signs: u32) -> vec4<u32> {
+    let negative = (vec4<u32>(signs) >> vec4<u32>(0u, 4u, 1u, 5u)) & vec4<u32>(0x01010101u);
+    let w = vec4<u32>(lattice_point(points), lattice_point(points >> 8u));
     // −q = ~q + 1, byte by byte: magnitudes are at least 8, so that nothing carries over.
-    return array<vec4<u32>, 2>(
-        (vec4<u32>(a, b) ^ (first * 255u)) + first, (vec4<u32>(c, d) ^ (second * 255u)) + second);
+    return (w ^ (negative * 255u)) + negative;
 }

@@ -8,7 +8,5 @@ fn load_$(row: u32, c: u32) -> Chunk1 {
 
 fn unpack_$(row: u32, c: u32) -> array<vec4<f32>, 4> {
     let q = load_$(row, c);
-    let s = q.s.x;
-    return array<vec4<f32>, 4>(
-        s * bytes_of(q.w[0].x), s * bytes_of(q.w[0].y), s * bytes_of(q.w[0].z), s * bytes_of(q.w[0].w));
+    return scaled(q.w[0], q.s.x, 0.0);
 }

@@ -1,5 +1,5 @@
 // Rows of x, normed if NORM, as bytes: of each 64 values 64 bytes q, then the scale d of each 16 (the same for two, 32 make a block),
-// then d·Σq of each 16. One workgroup a row; d = max|x| / 127.
+// then d·Σq of each 16. One workgroup a row.
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> norm: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> bytes: array<u32>;
@@ -28,23 +28,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (var b = thread; b < X_COLS / 32u; b += WG) {
         var v: array<vec4<f32>, 8>;
-        var most = vec4<f32>();
         for (var j = 0u; j < 8u; j++) {
             v[j] = value(row, 8u * b + j) * factor;
-            most = max(most, abs(v[j]));
         }
-        let d = max(max(most.x, most.y), max(most.z, most.w)) / 127.0;
-        let inverse = select(0.0, 1.0 / d, d > 0.0);
+        let block = quantized(v);
         let at = 24u * (row * (X_COLS / 64u) + b / 2u);
+        for (var j = 0u; j < 4u; j++) {
+            bytes[at + 8u * (b % 2u) + j] = block.low[j];
+            bytes[at + 8u * (b % 2u) + 4u + j] = block.high[j];
+        }
         for (var half = 0u; half < 2u; half++) {
-            var sum = 0;
-            for (var j = 0u; j < 4u; j++) {
-                let q = vec4<i32>(clamp(round(v[4u * half + j] * inverse), vec4<f32>(-127.0), vec4<f32>(127.0)));
-                sum += q.x + q.y + q.z + q.w;
-                bytes[at + 8u * (b % 2u) + 4u * half + j] = pack4xI8(q);
-            }
-            bytes[at + 16u + 2u * (b % 2u) + half] = bitcast<u32>(d);
-            bytes[at + 20u + 2u * (b % 2u) + half] = bitcast<u32>(d * f32(sum));
+            bytes[at + 16u + 2u * (b % 2u) + half] = bitcast<u32>(block.d);
+            bytes[at + 20u + 2u * (b % 2u) + half] = bitcast<u32>(block.sums[half]);
         }
     }
 }

@@ -8,9 +8,9 @@ fn sums_$(
         }
         for (var r = 0u; r < R_$; r++) {
             let b = (*at)[r] + 6u * c;
-            let q = array<vec4<u32>, 4>(xq[b], xq[b + 1u], xq[b + 2u], xq[b + 3u]);
-            let scales = bitcast<vec4<f32>>(xq[b + 4u]);
-            let group_sums = bitcast<vec4<f32>>(xq[b + 5u]);
+            let q = array<vec4<u32>, 4>(byte_unit(b), byte_unit(b + 1u), byte_unit(b + 2u), byte_unit(b + 3u));
+            let scales = bitcast<vec4<f32>>(byte_unit(b + 4u));
+            let group_sums = bitcast<vec4<f32>>(byte_unit(b + 5u));
             for (var i = 0u; i < RPT; i++) {
                 let products = vec4<f32>(vec4<i32>(
                     dot_bytes(w[i].w[0], q[0]), dot_bytes(w[i].w[1], q[1]), dot_bytes(w[i].w[2], q[2]), dot_bytes(w[i].w[3], q[3])));

@@ -8,8 +8,8 @@ fn sums_$(
         }
         for (var r = 0u; r < R_$; r++) {
             let b = (*at)[r] + 6u * (c / 4u);
-            let q = xq[b + c % 4u];
-            let scale = bitcast<f32>(xq[b + 4u][c % 4u]);
+            let q = byte_unit(b + c % 4u);
+            let scale = bitcast<f32>(byte_unit(b + 4u)[c % 4u]);
             for (var i = 0u; i < RPT; i++) {
                 let sum = f32(dot_bytes(w[i].w[0], q)) * (w[i].s.x * scale);
                 (*acc)[i * R_$ + r] = plus((*acc)[i * R_$ + r], sum);
