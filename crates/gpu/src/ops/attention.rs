@@ -6,6 +6,7 @@ use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::parts;
 use crate::rows::{Rows, Vector};
+use crate::shape::BLOCK;
 use crate::step::StepData;
 use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
@@ -31,14 +32,18 @@ const TEAM_SUBGROUP: &str = include_str!("../kernels/attention/team_subgroup.wgs
 const ROTATE_BACK: &str = include_str!("../kernels/attention/rotate_back.wgsl");
 const ATTEND: &str = include_str!("../kernels/attention/attend.wgsl");
 const MERGE: &str = include_str!("../kernels/attention/merge.wgsl");
+const PART_ONE: &str = include_str!("../kernels/attention/part_one.wgsl");
+const PART_MANY: &str = include_str!("../kernels/attention/part_many.wgsl");
 const ATTEND_UNITS: &str = include_str!("../kernels/attention/attend_units.wgsl");
 const UNITS16: &str = include_str!("../kernels/attention/units16.wgsl");
 const WINDOW: &str = include_str!("../kernels/attention/window.wgsl");
 
 /// Heads that a workgroup of the attention kernel works on; `HEADS_AT_ONCE` there.
 const HEADS_AT_ONCE: usize = 4;
-/// Teams of such a workgroup where teams are subgroups.
-const TEAMS: usize = 4;
+/// Threads of such a workgroup where teams are subgroups, and the teams it may have.
+const ATTEND_THREADS: usize = 256;
+const TEAMS_MIN: usize = 4;
+const TEAMS_MAX: usize = 8;
 /// Threads of a team without subgroups.
 const LANES: usize = 32;
 /// Workgroups that keep a large device busy: fewer rows than that have their keys split.
@@ -94,6 +99,7 @@ impl Kernels {
         let score = if is_native { INDEX_SCORE } else { INDEX_SCORE_F32 };
         let stored = if is_native { ROWS_NATIVE } else { ROWS_UNROUNDED };
         let (lanes, teams, team) = Self::teams(caps);
+        let part = if shape.layout.head_dim / BLOCK <= lanes { PART_ONE } else { PART_MANY };
         let has_index = kind == LayerKind::Csa;
         let width = parts::subgroup(caps) as usize;
         let (choosers, prefix) = match caps.subgroup {
@@ -110,7 +116,7 @@ impl Kernels {
             attend: gpu.kernel(
                 "attend",
                 &with(&[("LANES", lanes), ("TEAMS", teams)]),
-                &[STEP, stored, team, ROTATE_BACK, ATTEND],
+                &[STEP, stored, team, ROTATE_BACK, part, ATTEND],
             )?,
             attend_units: units
                 .map(|units| {
@@ -126,7 +132,10 @@ impl Kernels {
     /// Threads of a team, teams of a workgroup, and how a team adds up.
     fn teams(caps: Caps) -> (usize, usize, &'static str) {
         match caps.subgroup {
-            Some(width) => (width as usize, TEAMS, TEAM_SUBGROUP),
+            Some(width) => {
+                let lanes = width as usize;
+                (lanes, (ATTEND_THREADS / lanes).clamp(TEAMS_MIN, TEAMS_MAX), TEAM_SUBGROUP)
+            }
             None => (LANES, 1, TEAM),
         }
     }

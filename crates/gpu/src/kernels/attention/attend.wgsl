@@ -25,27 +25,11 @@ const HEADS_AT_ONCE: u32 = 4u;
 // Keys whose rows a lane asks for before it needs the first.
 const KEYS_AT_ONCE: u32 = 4u;
 const BLOCKS: u32 = D / 16u;
-const LANE_BLOCKS: u32 = (BLOCKS + LANES - 1u) / LANES;
 const NONE: f32 = -1e30;
-
-// A lane's values of a row, a head or a sum: block `lane + b·LANES` is number `b`.
-alias Part = array<mat4x4<f32>, LANE_BLOCKS>;
 
 var<workgroup> joined: array<vec4<f32>, HEADS_AT_ONCE * D / 4u>;
 var<workgroup> team_max: array<vec4<f32>, TEAMS>;
 var<workgroup> team_sum: array<vec4<f32>, TEAMS>;
-
-fn head_part(row: u32, head: u32, lane: u32) -> Part {
-    var part = Part();
-    for (var b = 0u; b < LANE_BLOCKS; b++) {
-        let block = lane + b * LANES;
-        if (block < BLOCKS && head < HEADS) {
-            let at = (row * HEADS + head) * (D / 4u) + 4u * block;
-            part[b] = mat4x4<f32>(q[at], q[at + 1u], q[at + 2u], q[at + 3u]) * bitcast<f32>(SCALE_BITS);
-        }
-    }
-    return part;
-}
 
 // Where a key's row is: 0, 1, 2 for the step's latent rows, the window, the arena, and its first word there.
 fn key_place(row: u32, r: Row, oldest: u32, in_window: u32, key: u32) -> vec2<u32> {
@@ -61,58 +45,6 @@ fn key_place(row: u32, r: Row, oldest: u32, in_window: u32, key: u32) -> vec2<u3
         return vec2<u32>(1u, r.slot * SLOT_WORDS + position % WINDOW * WINDOW_ROW_WORDS);
     }
     return vec2<u32>(0u, (r.first + position - r.start) * D);
-}
-
-fn key_part(place: vec2<u32>, lane: u32) -> Part {
-    var part = Part();
-    for (var b = 0u; b < LANE_BLOCKS; b++) {
-        let block = lane + b * LANES;
-        if (block < BLOCKS) {
-            if (place.x == 2u) {
-                part[b] = arena_block(place.y, block);
-            } else if (place.x == 1u) {
-                part[b] = window_block(place.y, block);
-            } else {
-                let at = place.y / 4u + 4u * block;
-                part[b] = mat4x4<f32>(kv[at], kv[at + 1u], kv[at + 2u], kv[at + 3u]);
-            }
-        }
-    }
-    return part;
-}
-
-fn product(a: Part, b: Part) -> f32 {
-    var sum = vec4<f32>();
-    for (var i = 0u; i < LANE_BLOCKS; i++) {
-        sum += (a[i][0] * b[i][0] + a[i][1] * b[i][1]) + (a[i][2] * b[i][2] + a[i][3] * b[i][3]);
-    }
-    return (sum.x + sum.y) + (sum.z + sum.w);
-}
-
-// What is left of a sum, and four weighted rows.
-fn more(acc: Part, keep: f32, w: vec4<f32>, a: Part, b: Part, c: Part, d: Part) -> Part {
-    var sum = Part();
-    for (var i = 0u; i < LANE_BLOCKS; i++) {
-        sum[i] = acc[i] * keep + ((a[i] * w.x + b[i] * w.y) + (c[i] * w.z + d[i] * w.w));
-    }
-    return sum;
-}
-
-fn join(acc: Part, scale: f32, h: u32, lane: u32, is_first: bool) {
-    for (var b = 0u; b < LANE_BLOCKS; b++) {
-        let block = lane + b * LANES;
-        if (block < BLOCKS) {
-            for (var i = 0u; i < 4u; i++) {
-                let at = h * (D / 4u) + 4u * block + i;
-                let value = acc[b][i] * scale;
-                if (is_first) {
-                    joined[at] = value;
-                } else {
-                    joined[at] += value;
-                }
-            }
-        }
-    }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
@@ -149,17 +81,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var acc3 = Part();
     var most = vec4<f32>(NONE);
     var sum = vec4<f32>();
-    for (var key = begin + team; key < end; key += TEAMS * KEYS_AT_ONCE) {
-        // Keys behind the last one are the last one again, without weight.
-        let last = end - 1u;
-        let place0 = key_place(row, r, oldest, in_window, key);
-        let place1 = key_place(row, r, oldest, in_window, min(key + TEAMS, last));
-        let place2 = key_place(row, r, oldest, in_window, min(key + 2u * TEAMS, last));
-        let place3 = key_place(row, r, oldest, in_window, min(key + 3u * TEAMS, last));
+    // Keys behind the last one are the last one again, without weight. Where rows lie is asked for one round ahead.
+    let last = max(end, 1u) - 1u;
+    let first_key = begin + team;
+    var place0 = key_place(row, r, oldest, in_window, min(first_key, last));
+    var place1 = key_place(row, r, oldest, in_window, min(first_key + TEAMS, last));
+    var place2 = key_place(row, r, oldest, in_window, min(first_key + 2u * TEAMS, last));
+    var place3 = key_place(row, r, oldest, in_window, min(first_key + 3u * TEAMS, last));
+    for (var key = first_key; key < end; key += TEAMS * KEYS_AT_ONCE) {
         let k0 = key_part(place0, lane);
         let k1 = key_part(place1, lane);
         let k2 = key_part(place2, lane);
         let k3 = key_part(place3, lane);
+        let next = key + TEAMS * KEYS_AT_ONCE;
+        place0 = key_place(row, r, oldest, in_window, min(next, last));
+        place1 = key_place(row, r, oldest, in_window, min(next + TEAMS, last));
+        place2 = key_place(row, r, oldest, in_window, min(next + 2u * TEAMS, last));
+        place3 = key_place(row, r, oldest, in_window, min(next + 3u * TEAMS, last));
         // A vector a key, a head a value.
         let s0 = team_total(vec4<f32>(product(q0, k0), product(q1, k0), product(q2, k0), product(q3, k0)), lane);
         var s1 = team_total(vec4<f32>(product(q0, k1), product(q1, k1), product(q2, k1), product(q3, k1)), lane);
