@@ -100,7 +100,10 @@ fn caps(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Caps {
         let is_it = |p: &wgpu::CooperativeMatrixProperties| {
             (p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type) == (size, size, size, F16, F32)
         };
-        has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        // Vulkan needs more than the library's own translation (`spirv.rs`).
+        let translates = info.backend != wgpu::Backend::Vulkan || has(wgpu::Features::PASSTHROUGH_SHADERS);
+        translates
+            && has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
             && has(wgpu::Features::SHADER_F16)
             && products.iter().any(is_it)
     };
@@ -192,6 +195,7 @@ pub(crate) fn open(choice: Option<usize>) -> Result<Opened> {
         (info.caps.f16, wgpu::Features::SHADER_F16),
         (info.caps.timestamps, wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
         (info.caps.matrix16 || info.caps.matrix8, wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        (adapter.features().contains(wgpu::Features::PASSTHROUGH_SHADERS), wgpu::Features::PASSTHROUGH_SHADERS),
     ];
     optional.iter().filter(|(has, _)| *has).for_each(|(_, feature)| features |= *feature);
     let limits = wgpu::Limits { max_immediate_size: IMMEDIATE_BYTES, ..adapter.limits() };

@@ -4,7 +4,9 @@
 //! Nothing waits but [`Gpu::download`].
 
 use crate::device::{self, Caps, DeviceInfo, IMMEDIATE_BYTES};
+use crate::spirv;
 use ds4_engine::{Error, Result};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -268,12 +270,29 @@ impl Gpu {
             None => source,
         };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let descriptor =
-            wgpu::ShaderModuleDescriptor { label: Some(name), source: wgpu::ShaderSource::Wgsl(source.into()) };
-        // SAFETY: the kernels are this crate's own. Their loops end, they divide by non-zero constants and immediates, and their
-        // indices come from sizes that the host checked; the tests run every kernel with the checks of the driver.
-        let module =
-            unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        let needs_own_spirv = source.contains("coop_mat") && self.info.api == wgpu::Backend::Vulkan.to_string();
+        let module = if needs_own_spirv {
+            let words = spirv::of_wgsl(source, access.len() as u32)
+                .map_err(|error| Error::Device(format!("kernel {name} does not compile: {error}")))?;
+            let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
+                label: Some(name),
+                entry_points: Cow::Borrowed(&[wgpu::PassthroughShaderEntryPoint {
+                    name: Cow::Borrowed("main"),
+                    // Of no use for SPIR-V, which has its own.
+                    workgroup_size: (1, 1, 1),
+                }]),
+                spirv: Some(Cow::Owned(words)),
+                ..Default::default()
+            };
+            // SAFETY: the words are a validated kernel of this crate, as below.
+            unsafe { self.device.create_shader_module_passthrough(descriptor) }
+        } else {
+            let descriptor =
+                wgpu::ShaderModuleDescriptor { label: Some(name), source: wgpu::ShaderSource::Wgsl(source.into()) };
+            // SAFETY: the kernels are this crate's own. Their loops end, they divide by non-zero constants and immediates, and their
+            // indices come from sizes that the host checked; the tests run every kernel with the checks of the driver.
+            unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
             .zip(&access)
             .map(|(binding, read_only)| wgpu::BindGroupLayoutEntry {

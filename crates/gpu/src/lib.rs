@@ -11,6 +11,7 @@ mod repack;
 mod rows;
 mod shape;
 mod snapshot;
+mod spirv;
 mod step;
 mod upload;
 pub mod weights;
