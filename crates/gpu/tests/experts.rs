@@ -5,7 +5,7 @@ mod support;
 use ds4_engine::cpu::Precision;
 use ds4_gpu::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use ds4_gpu::ops::linear::{Limits, Linear};
-use ds4_gpu::{Gpu, Rows, words};
+use ds4_gpu::{Caps, Gpu, Rows, words};
 use ds4_quant::Format;
 use support::{Random, Weights, devices, random_weights, shape};
 
@@ -133,6 +133,21 @@ fn every_recipe_and_number_of_rows() {
                     model.check(&gpu, precision, rows, &random_routes(limits, rows), name);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn loops_written_out() {
+    // Which is left to the compiler where the device is a CPU.
+    let gpu = Gpu::open(None).unwrap();
+    let caps = Caps { is_software: false, ..gpu.caps() };
+    let gpu = gpu.limited(caps);
+    let limits = ExpertLimits { rows: 2, used: 3, experts: 4, ff: 256, embd: 512 };
+    let model = Model::new(&gpu, limits, Q2);
+    for precision in [Precision::Exact, Precision::Fast] {
+        for rows in [1, 2] {
+            model.check(&gpu, precision, rows, &random_routes(limits, rows), "q2");
         }
     }
 }

@@ -6,7 +6,7 @@ mod support;
 use ds4_engine::cpu::Precision;
 use ds4_gpu::ops::linear::{Limits, Linear, Tuning};
 use ds4_gpu::weights::{Matrix, SharedTensors};
-use ds4_gpu::{Gpu, Rows, Vector, words};
+use ds4_gpu::{Caps, Gpu, Rows, Vector, words};
 use ds4_quant::Format;
 use std::sync::Arc;
 use support::{Random, Weights, block_most, devices, file_of, product, random_blocks, random_weights, shape};
@@ -163,7 +163,10 @@ fn true_widths() {
 
 #[test]
 fn every_tuning_computes_the_same() {
+    // Loops written out, which is left to the compiler where the device is a CPU.
     let gpu = Gpu::open(None).unwrap();
+    let caps = Caps { is_software: false, ..gpu.caps() };
+    let gpu = gpu.limited(caps);
     let usual = Tuning::of(Precision::Fast);
     // Enough rows that teams take several at once, also where subgroups are narrow.
     let (mut random, n, cols) = (Random(14), 33_001, 256);

@@ -20,6 +20,8 @@ macro_rules! part {
     };
 }
 
+const MATH: &str = include_str!("../kernels/math.wgsl");
+
 /// Expert matrices of one layer.
 pub struct ExpertWeights<'a> {
     /// Routed gates, all experts.
@@ -263,6 +265,7 @@ impl Experts {
         // The stretch is a multiple of what the teams of a workgroup do at once.
         let per_team = linear.team_rows(gpu.caps(), uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
         source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+        source.add(MATH);
         source.add(part!("swiglu"));
         source.add(&part!("gate_up").replace("QUANTIZE", quantize));
         let constants = [
@@ -370,7 +373,7 @@ impl Experts {
         let kernel = self.kernel(Key::Activate { is_routed }, || {
             let constants = [("WG", THREADS), ("FF", self.limits.ff as u32), ("ROUTED", u32::from(is_routed))];
             let text = part!("activate").replace("HIDDEN", if is_half { "f16" } else { "f32" });
-            gpu.kernel_of("swiglu", &constants, &format!("{}{text}", part!("swiglu")))
+            gpu.kernel_of("swiglu", &constants, &format!("{MATH}{}{text}", part!("swiglu")))
         })?;
         if slots > GRID_MAX {
             return Err(Error::TooManyRows { rows: slots, most: GRID_MAX });

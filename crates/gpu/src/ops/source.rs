@@ -252,15 +252,20 @@ impl Source {
         let mut all = vec![("WG", THREADS), ("LANES", lanes), ("TEAMS", THREADS / lanes), ("COPIES", lattice_copies)];
         all.extend(constants);
         let prepare = if has_lattice(uses) { "load_lattice(thread);" } else { "" };
+        let text = self.text.replace("PREPARE", prepare);
+        // A compiler for CPUs needs no help, only longer.
+        if caps.is_software {
+            return (all, text);
+        }
         let mut known: HashMap<String, u32> = all.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        for line in self.text.lines().filter_map(|line| line.strip_prefix("const ")) {
+        for line in text.lines().filter_map(|line| line.strip_prefix("const ")) {
             if let Some((name, value)) = line.split_once(": u32 = ")
                 && let Ok(value) = value.trim_end_matches("u;").parse()
             {
                 known.insert(name.to_owned(), value);
             }
         }
-        (all, unroll(&self.text.replace("PREPARE", prepare), &known))
+        (all, unroll(&text, &known))
     }
 
     /// The whole text for a device of these capabilities.
