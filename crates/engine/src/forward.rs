@@ -4,7 +4,8 @@ use crate::backend::{Backend, Prepare, Step};
 use crate::config::{Config, LayerKind, STREAMS};
 use crate::error::Result;
 use crate::rope::Rope;
-use crate::weights::{Attention, Layer, Weights};
+use crate::weights::{Attention, HcSite, Layer, MtpWeights, Weights};
+use std::ops::Range;
 
 /// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
 pub(crate) const HEADS_AT_ONCE: usize = 64;
@@ -84,6 +85,13 @@ impl<B: Backend> Workspace<B> {
     }
 }
 
+impl<B: Backend> Workspace<B> {
+    /// The streams that the last pass left in rows `rows`.
+    pub(crate) fn streams(&self, backend: &B, rows: Range<usize>) -> Result<Vec<f32>> {
+        backend.read_rows(&self.x, rows)
+    }
+}
+
 /// Bytes of the buffers of a step of `rows` rows, f32 each, with the intermediate values of the experts: an estimate, since
 /// backends add scratch memory of their own. Bounded by the largest number.
 pub fn step_bytes(c: &Config, rows: usize) -> u64 {
@@ -130,7 +138,25 @@ impl<B: Backend> Pass<'_, B> {
             }
             self.layer(il, layer, layers.get(il + 1), ws, caches)?;
         }
-        self.logits(ws, wanted)
+        self.logits(ws, wanted, &self.weights.hc_head, &self.weights.norm)
+    }
+
+    /// §12: the draft block over rows before which the streams were `p`, and the logits of rows `wanted`.
+    pub(crate) fn run_draft_block(
+        &self,
+        w: &MtpWeights<B>,
+        p: &[f32],
+        scratch: &mut [B::Buffer; 2],
+        ws: &mut Workspace<B>,
+        caches: &mut [&mut B::Cache],
+        wanted: &[usize],
+    ) -> Result<Vec<f32>> {
+        let (b, step, layer) = (self.backend, &self.step, &w.layer);
+        b.begin(step, self.ropes.families(), caches)?;
+        b.join(step, &w.joining, &self.weights.embd, p, scratch, &mut ws.x)?;
+        b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
+        self.layer(0, layer, None, ws, caches)?;
+        self.logits(ws, wanted, &w.hc_head, &w.norm)
     }
 
     /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part. The first collapse was done before; that of
@@ -216,11 +242,17 @@ impl<B: Backend> Pass<'_, B> {
     }
 
     /// §11, for the rows that want logits.
-    fn logits(&self, ws: &mut Workspace<B>, wanted: &[usize]) -> Result<Vec<f32>> {
+    fn logits(
+        &self,
+        ws: &mut Workspace<B>,
+        wanted: &[usize],
+        site: &HcSite<B>,
+        norm: &B::Vector,
+    ) -> Result<Vec<f32>> {
         let (b, w) = (self.backend, self.weights);
         let mut logits = Vec::with_capacity(wanted.len() * self.step.config.vocab);
         for rows in wanted.chunks(ws.heads) {
-            b.head(&self.step, rows, &w.hc_head, &w.norm, &ws.x, &mut ws.e)?;
+            b.head(&self.step, rows, site, norm, &ws.x, &mut ws.e)?;
             b.project(rows.len(), &ws.e, &mut [(&w.output, &mut ws.logits)])?;
             logits.extend(b.read(&ws.logits, rows.len())?);
         }
