@@ -242,13 +242,7 @@ impl<B: Backend> Pass<'_, B> {
     }
 
     /// §11, for the rows that want logits.
-    fn logits(
-        &self,
-        ws: &mut Workspace<B>,
-        wanted: &[usize],
-        site: &HcSite<B>,
-        norm: &B::Vector,
-    ) -> Result<Vec<f32>> {
+    fn logits(&self, ws: &mut Workspace<B>, wanted: &[usize], site: &HcSite<B>, norm: &B::Vector) -> Result<Vec<f32>> {
         let (b, w) = (self.backend, self.weights);
         let mut logits = Vec::with_capacity(wanted.len() * self.step.config.vocab);
         for rows in wanted.chunks(ws.heads) {

@@ -4,7 +4,9 @@
 //! of the draft block costs, how often the i-th draft is right once those before it were. Now and then another depth than the best is
 //! tried, so that the measurements stay young; where drafting does not pay, that becomes rare.
 
+use crate::TokenId;
 use crate::kv::DRAFTS_MAX;
+use crate::scheduler::Follower;
 
 /// Weight that a measurement keeps when the next one comes.
 const MEMORY: f64 = 0.98;
@@ -206,6 +208,24 @@ impl Speculation {
             share.add(i < accepted);
         }
     }
+}
+
+/// Lets `follower` choose from the logits of consecutive rows, the first those before any of `drafts`, as long as it chooses what was drafted.
+/// Returns its last choice, and how many drafts came before it.
+///
+/// This is rejection sampling with a proposal that is certain: a draft is accepted with the probability that the follower's own
+/// distribution gives it, and otherwise the follower's choice, which is then distributed as without the draft, takes its place. So penalties,
+/// masks and whatever else a follower does are part of the distribution, and its random numbers are the same with and without drafts.
+pub fn choose(follower: &mut dyn Follower, rows: Vec<&mut [f32]>, drafts: &[TokenId]) -> (Option<TokenId>, usize) {
+    let (mut next, mut accepted) = (None, 0);
+    for logits in rows {
+        next = follower.next(logits);
+        if next.is_none() || next != drafts.get(accepted).copied() {
+            break;
+        }
+        accepted += 1;
+    }
+    (next, accepted)
 }
 
 #[cfg(test)]

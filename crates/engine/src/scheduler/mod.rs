@@ -17,7 +17,7 @@ use crate::backend::Backend;
 use crate::disk::{Disk, DiskStats, Role};
 use crate::kv::{DRAFTS_MAX, PAGE_TOKENS};
 use crate::prefix::PrefixCache;
-use crate::speculation::{DraftStats, Speculation};
+use crate::speculation::{self, DraftStats, Speculation};
 use crate::{Engine, Logits, Result, Rows, Sequence, TokenId, Wish};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -592,15 +592,8 @@ impl<B: Backend + 'static> Scheduler<B> {
         // The first is what came before the drafts.
         let evaluated = std::mem::take(&mut active.drafts);
         let drafts = evaluated.get(1..).unwrap_or_default();
-        let mut accepted = 0;
-        active.next = None;
-        for logits in rows {
-            active.next = follower.next(logits);
-            if active.next.is_none() || active.next != drafts.get(accepted).copied() {
-                break;
-            }
-            accepted += 1;
-        }
+        let (next, accepted) = speculation::choose(&mut *follower, rows, drafts);
+        active.next = next;
         let tokens = active.sequence.len() - drafts.len() + accepted;
         if let Some(speculation) = &mut self.speculation {
             speculation.judged(drafts.len(), accepted);
