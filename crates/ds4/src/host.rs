@@ -1,6 +1,7 @@
 //! An engine on a thread of its own, with the service that answers conversations.
 
 use crate::args::{ComputeArgs, KeepArgs};
+use crate::drafts;
 use crate::model::Model;
 use crate::output::{self, Bytes};
 use anyhow::{Context, Result, bail};
@@ -53,6 +54,7 @@ impl Host {
         }
         let engine = model.into_engine_for(compute, threads)?;
         let mut scheduler = Scheduler::new(engine, options);
+        drafts::speculation(&compute.drafts).into_iter().for_each(|speculation| scheduler.speculate(speculation));
         let mut transcripts = Vec::new();
         if let Some(Keep(store)) = &keep {
             let identity = scheduler.engine().identity();

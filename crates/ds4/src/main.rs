@@ -12,6 +12,7 @@
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
+//! | `drafts.rs` | tokens guessed ahead |
 //! | `memory.rs` | whether a context fits |
 //! | `text.rs`, `sampling.rs` | prompts and other text from outside, sampling flags |
 //! | `interrupt.rs` | Ctrl-C |
@@ -20,6 +21,7 @@
 mod args;
 mod chat;
 mod debug;
+mod drafts;
 mod host;
 mod inspect;
 mod interrupt;

@@ -1,13 +1,14 @@
 //! From a path, or the demo model inside the program, to a loaded engine.
 
 use crate::args::{ComputeArgs, OnOff};
+use crate::drafts;
 use crate::memory::{self, Demand};
 use crate::output;
 use anyhow::{Context, Result, anyhow};
 use ds4_chat::EffortTable;
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::{KvLayout, RowFormat};
-use ds4_engine::{Config, Engine, EngineOptions};
+use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions};
 use ds4_gguf::{Error, File};
 use ds4_tokenizer::Tokenizer;
 use std::path::Path;
@@ -59,13 +60,24 @@ impl Model {
             Demand::new(&self.config, &layout, compute.ctx, compute.chunk).check(&layout, free)?;
         }
         let options = EngineOptions { context: compute.ctx, chunk: compute.chunk };
-        self.into_engine(CpuOptions { precision, threads, rows }, options)
+        let drafter = drafts::open(&compute.drafts)?;
+        let loaded = self.load(CpuOptions { precision, threads, rows }, options, drafter.as_ref());
+        loaded.map_err(|error| drafts::named(error, &compute.drafts))
     }
 
     /// Binds the tensors on the CPU.
     pub fn into_engine(self, cpu: CpuOptions, options: EngineOptions) -> Result<Engine<CpuBackend>> {
+        self.load(cpu, options, None)
+    }
+
+    fn load(
+        self,
+        cpu: CpuOptions,
+        options: EngineOptions,
+        drafter: Option<&DrafterOptions>,
+    ) -> Result<Engine<CpuBackend>> {
         let backend = CpuBackend::new(&self.config, cpu)?;
-        Engine::new(self.file, self.config, backend, options).with_context(|| self.name)
+        Engine::with_drafter(self.file, self.config, backend, options, drafter).with_context(|| self.name)
     }
 }
 

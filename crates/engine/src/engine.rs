@@ -156,7 +156,7 @@ impl<B: Backend> Engine<B> {
     /// The same with a draft block, which is bound first: one that does not fit is refused before the model is loaded.
     ///
     /// # Errors
-    /// Also those of the draft block, and a backend that does not speculate.
+    /// Also [`Error::DraftBlock`].
     pub fn with_drafter(
         file: Arc<File>,
         config: Config,
@@ -165,7 +165,8 @@ impl<B: Backend> Engine<B> {
         drafter: Option<&DrafterOptions>,
     ) -> Result<Self> {
         let chunk = options.chunk.min(options.context).clamp(1, CHUNK_MAX);
-        let drafter = drafter.map(|drafter| Drafter::new(drafter, &backend, &config, chunk)).transpose()?;
+        let load = |drafter| Drafter::new(drafter, &backend, &config, chunk);
+        let drafter = drafter.map(load).transpose().map_err(|error| Error::DraftBlock(Box::new(error)))?;
         let weights = Weights::load(&file, &backend, &config)?;
         let options = EngineOptions { chunk, ..options };
         let workspace = Workspace::new(&backend, &config, chunk, chunk.min(HEADS_AT_ONCE))?;

@@ -30,6 +30,9 @@ pub enum Error {
     /// A file for drafts without a draft block.
     #[error("tensor {0} is missing; this is not the file of a draft block (MTP)")]
     NotADraftBlock(String),
+    /// What is wrong with the file of the draft block.
+    #[error("draft block: {0}")]
+    DraftBlock(Box<Error>),
     /// Something that a backend does not have.
     #[error("this backend has no {0} yet; use --backend cpu")]
     Unsupported(&'static str),

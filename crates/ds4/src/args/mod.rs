@@ -14,7 +14,7 @@ pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, Debug
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
-pub use run::{ComputeArgs, OnOff, RunArgs, SamplingArgs};
+pub use run::{ComputeArgs, DraftArgs, OnOff, RunArgs, SamplingArgs};
 pub use serve::ServeArgs;
 pub use tokenize::TokenizeArgs;
 
