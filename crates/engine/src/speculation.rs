@@ -9,11 +9,13 @@ use crate::kv::DRAFTS_MAX;
 use crate::scheduler::Follower;
 
 /// Weight that a measurement keeps when the next one comes.
-const MEMORY: f64 = 0.98;
+const MEMORY: f64 = 0.99;
 /// Decisions at the beginning that alternate between no draft and one.
-const BEGINNING: u64 = 8;
+const BEGINNING: u64 = 16;
 /// Decisions between two trials of another depth, at least and at most.
-const TRIAL_EVERY: [u64; 2] = [32, 512];
+const TRIAL_EVERY: [u64; 2] = [64, 512];
+/// Decisions that a trial lasts.
+const TRIAL: u64 = 4;
 /// A best depth that promises no more than this over no drafts is not worth it.
 const GAIN_MIN: f64 = 1.02;
 /// How often a first draft is taken to be right before any was seen, and the number of drafts that this counts for.
@@ -114,6 +116,9 @@ pub struct Speculation {
     decisions: u64,
     next_trial: u64,
     trial_every: u64,
+    trials: u64,
+    /// Depth of the trial that is under way, and decisions that are left of it.
+    trial: (usize, u64),
     stats: DraftStats,
 }
 
@@ -129,6 +134,8 @@ impl Speculation {
             decisions: 0,
             next_trial: BEGINNING + TRIAL_EVERY[0],
             trial_every: TRIAL_EVERY[0],
+            trials: 0,
+            trial: (0, 0),
             stats: DraftStats::default(),
         }
     }
@@ -155,15 +162,21 @@ impl Speculation {
         if self.decisions <= BEGINNING {
             return (self.decisions % 2) as usize;
         }
+        if self.trial.1 > 0 {
+            self.trial.1 -= 1;
+            return self.trial.0;
+        }
         let best = self.best(sequences);
         if self.decisions < self.next_trial {
             return best;
         }
-        // One more as often as none, since costs are a line through both.
-        let is_odd = (self.decisions / self.trial_every) % 2 == 1;
+        self.trials += 1;
         self.trial_every = if best == 0 { (2 * self.trial_every).min(TRIAL_EVERY[1]) } else { TRIAL_EVERY[0] };
         self.next_trial = self.decisions + self.trial_every;
-        if best == 0 || (is_odd && best < self.most) { best + 1 } else { 0 }
+        // One more as often as none, since costs are a line through both.
+        let is_deeper = best == 0 || (self.trials % 2 == 1 && best < self.most);
+        self.trial = (if is_deeper { best + 1 } else { 0 }, TRIAL - 1);
+        self.trial.0
     }
 
     /// The depth with the most tokens a second.
