@@ -13,6 +13,7 @@
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
 //! | `drafts.rs` | tokens guessed ahead |
+//! | `steering.rs` | `--steer`, and `ds4 direction` |
 //! | `memory.rs` | whether a context fits |
 //! | `text.rs`, `sampling.rs` | prompts and other text from outside, sampling flags |
 //! | `interrupt.rs` | Ctrl-C |
@@ -37,6 +38,7 @@ mod sampling;
 mod screen;
 mod serve;
 mod sessions;
+mod steering;
 mod text;
 mod tiny_model;
 mod tokenize;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Direction(args) => steering::build(&args),
         Command::Debug(command) => debug::run(command).map(done),
     };
     match result {

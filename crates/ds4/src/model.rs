@@ -4,6 +4,7 @@ use crate::args::{ComputeArgs, OnOff};
 use crate::drafts;
 use crate::memory::{self, Demand};
 use crate::output;
+use crate::steering;
 use anyhow::{Context, Result, anyhow};
 use ds4_chat::EffortTable;
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
@@ -60,9 +61,12 @@ impl Model {
             Demand::new(&self.config, &layout, compute.ctx, compute.chunk).check(&layout, free)?;
         }
         let options = EngineOptions { context: compute.ctx, chunk: compute.chunk };
+        let steering = steering::open(&compute.steer, &self.config)?;
         let drafter = drafts::open(&compute.drafts)?;
         let loaded = self.load(CpuOptions { precision, threads, rows }, options, drafter.as_ref());
-        loaded.map_err(|error| drafts::named(error, &compute.drafts))
+        let mut engine = loaded.map_err(|error| drafts::named(error, &compute.drafts))?;
+        steering.into_iter().for_each(|steering| engine.steer(steering));
+        Ok(engine)
     }
 
     /// Binds the tensors on the CPU.

@@ -382,4 +382,14 @@ pub trait Backend: Sized + Send + Sync {
         }
         self.write(x, &joined)
     }
+
+    /// Steering (`spec/session.md` §9): `y ← y − s·v·(v·y)` in each row.
+    fn steer(&self, rows: usize, v: &[f32], s: f32, y: &mut Self::Buffer) -> Result<()> {
+        let mut values = self.read(y, rows)?;
+        for y in values.chunks_exact_mut(v.len()) {
+            let along: f32 = y.iter().zip(v).map(|(y, v)| y * v).sum();
+            y.iter_mut().zip(v).for_each(|(y, v)| *y -= s * along * v);
+        }
+        self.write(y, &values)
+    }
 }

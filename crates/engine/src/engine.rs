@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::forward::{HEADS_AT_ONCE, Pass, Ropes, Workspace};
 use crate::mtp::{Drafter, DrafterOptions, Drafting, Surroundings, Wish};
+use crate::steering::{Site, Steering};
 use crate::weights::Weights;
 use ds4_gguf::File;
 use ds4_store::Hash;
@@ -142,6 +143,7 @@ pub struct Engine<B: Backend> {
     options: EngineOptions,
     file: Arc<File>,
     drafter: Option<Drafter<B>>,
+    steering: Option<Steering>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -171,7 +173,17 @@ impl<B: Backend> Engine<B> {
         let options = EngineOptions { chunk, ..options };
         let workspace = Workspace::new(&backend, &config, chunk, chunk.min(HEADS_AT_ONCE))?;
         let ropes = Ropes::new(&config);
-        Ok(Self { backend: Arc::new(backend), config, weights, ropes, workspace, options, file, drafter })
+        Ok(Self {
+            backend: Arc::new(backend),
+            config,
+            weights,
+            ropes,
+            workspace,
+            options,
+            file,
+            drafter,
+            steering: None,
+        })
     }
 
     /// Hyper-parameters.
@@ -199,8 +211,27 @@ impl<B: Backend> Engine<B> {
             hasher.update(&data[..data.len().min(IDENTITY_SAMPLE_BYTES)]);
         }
         hasher.update(&mode);
+        let steering = self.steering.as_ref().map(Steering::identity).unwrap_or_default();
+        hasher.update(&steering);
         let name = self.config.name.as_deref().unwrap_or("a model without a name");
-        Identity { hash: hasher.finalize().into(), label: format!("{name}, {mode}") }
+        let steered = if steering.is_empty() { "" } else { ", steered" };
+        Identity { hash: hasher.finalize().into(), label: format!("{name}, {mode}{steered}") }
+    }
+
+    /// Steers all that is evaluated from now on. Sequences from before do not fit.
+    pub fn steer(&mut self, steering: Steering) {
+        self.steering = Some(steering);
+    }
+
+    /// Appends one token and returns what `site` of each layer yields for it, `E` values a layer, before any steering.
+    ///
+    /// # Errors
+    /// As for [`Engine::step`].
+    pub fn outputs(&mut self, sequence: &mut Sequence<B>, token: TokenId, site: Site) -> Result<Vec<f32>> {
+        self.workspace.keep_outputs(site);
+        let done = self.step(&mut [Rows { sequence, tokens: &[token], logits: Logits::None }], &|| false);
+        let outputs = self.workspace.take_outputs();
+        done.map(|_| outputs)
     }
 
     /// Most tokens of a sequence.
@@ -249,7 +280,8 @@ impl<B: Backend> Engine<B> {
             caches.push(&mut piece.sequence.cache);
         }
         let step = Step { config: &self.config, tokens: &tokens, positions: &positions, segments: &segments };
-        let pass = Pass { backend: &*self.backend, weights: &self.weights, ropes: &self.ropes, step };
+        let steering = self.steering.as_ref();
+        let pass = Pass { backend: &*self.backend, weights: &self.weights, ropes: &self.ropes, steering, step };
         let (workspace, backend, has_drafter) = (&mut self.workspace, &*self.backend, self.drafter.is_some());
         let (logits, streams) = backend.run(|| {
             let logits = pass.run(workspace, &mut caches, &wanted, stop)?;

@@ -4,6 +4,7 @@ use crate::backend::{Backend, Prepare, Step};
 use crate::config::{Config, LayerKind, STREAMS};
 use crate::error::Result;
 use crate::rope::Rope;
+use crate::steering::{Site, Steering};
 use crate::weights::{Attention, HcSite, Layer, MtpWeights, Weights};
 use std::ops::Range;
 
@@ -55,6 +56,8 @@ pub(crate) struct Workspace<B: Backend> {
     logits: B::Buffer,
     routes: B::Routes,
     selection: B::Selection,
+    /// Layer outputs that are asked for, of the last row; `E` values a layer.
+    outputs: Option<(Site, Vec<f32>)>,
 }
 
 impl<B: Backend> Workspace<B> {
@@ -81,7 +84,18 @@ impl<B: Backend> Workspace<B> {
             logits: backend.buffer(heads, c.vocab)?,
             routes: B::Routes::default(),
             selection: B::Selection::default(),
+            outputs: None,
         })
+    }
+
+    /// Lets the next pass keep what each layer's `site` yields for the last row.
+    pub(crate) fn keep_outputs(&mut self, site: Site) {
+        self.outputs = Some((site, Vec::new()));
+    }
+
+    /// What was kept, one layer after the other.
+    pub(crate) fn take_outputs(&mut self) -> Vec<f32> {
+        self.outputs.take().map(|(_, outputs)| outputs).unwrap_or_default()
     }
 }
 
@@ -112,6 +126,7 @@ pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(crate) weights: &'a Weights<B>,
     pub(crate) ropes: &'a Ropes,
+    pub(crate) steering: Option<&'a Steering>,
     pub(crate) step: Step<'a>,
 }
 
@@ -171,13 +186,29 @@ impl<B: Backend> Pass<'_, B> {
     ) -> Result<()> {
         let (b, step) = (self.backend, &self.step);
         self.attention(il, layer.kind, &layer.attn, ws, caches)?;
+        self.finish_output(il, Site::Attention, ws)?;
         b.expand_collapse(step, &layer.hc_ffn, &layer.ffn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)?;
         b.feed_forward(step, il, &layer.ffn, &ws.h, &mut ws.z, &mut ws.routes, &mut ws.y)?;
+        self.finish_output(il, Site::FeedForward, ws)?;
         match next {
             Some(next) => {
                 b.expand_collapse(step, &next.hc_attn, &next.attn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)
             }
             None => b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x),
+        }
+    }
+
+    /// Keeps the output `y` if that is wanted, and steers it.
+    fn finish_output(&self, il: usize, site: Site, ws: &mut Workspace<B>) -> Result<()> {
+        let rows = self.step.rows();
+        if let Some((wanted, outputs)) = &mut ws.outputs
+            && *wanted == site
+        {
+            outputs.extend(self.backend.read_rows(&ws.y, rows - 1..rows)?);
+        }
+        match self.steering.and_then(|steering| steering.at(il, site)) {
+            Some((direction, scale)) => self.backend.steer(rows, direction, scale, &mut ws.y),
+            None => Ok(()),
         }
     }
 

@@ -12,6 +12,7 @@
 //! | `engine.rs` | sequences, steps, chunked prefill |
 //! | `mtp.rs` | drafts by the multi-token block |
 //! | `speculation.rs` | how many tokens to draft |
+//! | `steering.rs` | directions that outputs of layers lose or gain |
 //! | `prefix.rs` | checkpoints to continue from |
 //! | `disk.rs` | the same on disk |
 //! | `scheduler/` | continuous batching of many sequences |
@@ -34,6 +35,7 @@ pub mod rope;
 pub mod sampler;
 pub mod scheduler;
 pub mod speculation;
+pub mod steering;
 pub mod weights;
 
 pub use config::{Config, LayerKind};

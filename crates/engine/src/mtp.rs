@@ -203,7 +203,7 @@ impl<B: Backend> Drafter<B> {
             return Ok(false);
         }
         let step = Step { config: &self.config, tokens: &tokens, positions: &positions, segments: &segments };
-        let pass = Pass { backend: engine.backend, weights: engine.weights, ropes: engine.ropes, step };
+        let pass = Pass { backend: engine.backend, weights: engine.weights, ropes: engine.ropes, steering: None, step };
         let (weights, scratch, workspace) = (&self.weights, &mut self.scratch, &mut *engine.workspace);
         let (logits, streams) = engine.backend.run(|| {
             let logits = pass.run_draft_block(weights, &streams, scratch, workspace, &mut caches, &wanted)?;

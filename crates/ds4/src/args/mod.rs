@@ -7,6 +7,7 @@ mod kv;
 mod quantize;
 mod run;
 mod serve;
+mod steer;
 mod tokenize;
 
 pub use chat::{ChatArgs, FormatArgs};
@@ -16,6 +17,7 @@ pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, 
 pub use quantize::QuantizeArgs;
 pub use run::{ComputeArgs, DraftArgs, OnOff, RunArgs, SamplingArgs};
 pub use serve::ServeArgs;
+pub use steer::{DirectionArgs, SteerArgs};
 pub use tokenize::TokenizeArgs;
 
 use clap::builder::RangedU64ValueParser;
@@ -66,6 +68,8 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Write a model with tensors of other types
     Quantize(QuantizeArgs),
+    /// Make a direction for --steer of two sets of prompts
+    Direction(DirectionArgs),
     /// Numbers for other programs to check, and a small model to check with
     #[command(subcommand)]
     Debug(Debug),

@@ -1,6 +1,6 @@
 //! `ds4 run`
 
-use super::{CONTEXT_MAX, FormatArgs, ModelArgs, tokens};
+use super::{CONTEXT_MAX, FormatArgs, ModelArgs, SteerArgs, tokens};
 use clap::{Args, ValueEnum};
 use ds4_engine::CHUNK_MAX;
 use ds4_engine::kv::DRAFTS_MAX;
@@ -131,6 +131,8 @@ pub struct ComputeArgs {
     pub kv_rounding: OnOff,
     #[command(flatten)]
     pub drafts: DraftArgs,
+    #[command(flatten)]
+    pub steer: SteerArgs,
 }
 
 /// Whether tokens are guessed ahead.
