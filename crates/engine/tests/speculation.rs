@@ -10,7 +10,7 @@ use ds4_engine::sampler::{Sampler, SamplingParams, argmax};
 use ds4_engine::scheduler::{End, Follower, Scheduler, SchedulerOptions};
 use ds4_engine::speculation::{Speculation, choose};
 use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions, Logits, Pairing, Rows, Sequence, TokenId, Wish};
-use ds4_gguf::File;
+use ds4_gguf::{File, Writer};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,13 +21,19 @@ fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo")
 }
 
+fn open(name: &str) -> Arc<File> {
+    Arc::new(File::open(&models().join(name)).unwrap())
+}
+
 fn engine(pairing: Option<Pairing>) -> Engine<CpuBackend> {
-    let open = |name: &str| Arc::new(File::open(&models().join(name)).unwrap());
+    engine_with(pairing.map(|pairing| DrafterOptions { file: open("ds4-demo-mtp.gguf"), pairing }))
+}
+
+fn engine_with(drafter: Option<DrafterOptions>) -> Engine<CpuBackend> {
     let file = open("ds4-demo-q2.gguf");
     let config = Config::from_file(&file).unwrap();
     let options = CpuOptions { precision: Precision::Exact, threads: 2, rows: RowFormat::Native };
     let backend = CpuBackend::new(&config, options).unwrap();
-    let drafter = pairing.map(|pairing| DrafterOptions { file: open("ds4-demo-mtp.gguf"), pairing });
     let options = EngineOptions { context: CONTEXT, chunk: 128 };
     Engine::with_drafter(file, config, backend, options, drafter.as_ref()).unwrap()
 }
@@ -274,4 +280,40 @@ fn the_block_was_trained_on_the_next_token() {
     println!("next {next:?}, same {same:?}");
     assert!(next[0] > 0.6 && next[1] > 0.3, "{next:?}");
     assert!(same[0] < next[0] - 0.3, "{same:?}");
+}
+
+/// The demo model's block with the names of llama.cpp, which counts it as one more layer.
+fn as_layer() -> Arc<File> {
+    let file = open("ds4-demo-mtp.gguf");
+    let mut writer = Writer::new();
+    writer.metadata("general.architecture", "deepseek4");
+    for tensor in file.tensors() {
+        let name = tensor.name.strip_prefix("mtp.0.").unwrap();
+        let is_own = ["e_proj", "h_proj", "enorm", "hnorm", "hc_head_"].iter().any(|own| name.starts_with(own));
+        let name = match name {
+            "norm.weight" => "blk.5.nextn.shared_head_norm.weight".to_owned(),
+            _ if is_own => format!("blk.5.nextn.{name}"),
+            _ => format!("blk.5.{name}"),
+        };
+        writer.tensor(name, &tensor.dims, tensor.ty, file.data(tensor).to_vec());
+    }
+    let mut bytes = Vec::new();
+    writer.write_to(&mut bytes).unwrap();
+    Arc::new(File::from_vec(bytes).unwrap())
+}
+
+#[test]
+fn both_ways_of_naming_the_block_are_known() {
+    let files = [open("ds4-demo-mtp.gguf"), as_layer()];
+    let [a, b] = files.map(|file| {
+        let mut engine = engine_with(Some(DrafterOptions { file, pairing: Pairing::Next }));
+        let mut sequence = engine.sequence().unwrap();
+        // More than one pass takes, and more than the window.
+        let text = common::prompt(3, 300);
+        engine.prefill(&mut sequence, &text, Logits::None, &mut |_| (), &|| false).unwrap();
+        assert_eq!(sequence.undrafted(), 128);
+        engine.draft(&mut [Wish { sequence: &mut sequence, next: 50, depth: DRAFTS_MAX }]).unwrap().remove(0)
+    });
+    assert_eq!(a.len(), DRAFTS_MAX);
+    assert_eq!(a, b);
 }
