@@ -2,27 +2,27 @@
 
 use crate::args::DraftArgs;
 use crate::model;
-use anyhow::{Error, Result, anyhow};
+use anyhow::Result;
 use ds4_engine::speculation::Speculation;
 use ds4_engine::{DrafterOptions, Pairing};
 use std::sync::Arc;
 
-/// The file with the draft block, if one is wanted.
-pub fn open(args: &DraftArgs) -> Result<Option<DrafterOptions>> {
-    let open = |path: &std::path::PathBuf| model::open_file(path);
-    let file = args.mtp.as_ref().map(open).transpose()?;
-    Ok(file.map(|file| DrafterOptions { file: Arc::new(file), pairing: Pairing::default() }))
+/// The file with the draft block.
+pub struct Drafter {
+    /// What messages call it.
+    pub name: String,
+    /// What the engine is given.
+    pub options: DrafterOptions,
+}
+
+/// Opens the file with the draft block, if one is wanted.
+pub fn open(args: &DraftArgs) -> Result<Option<Drafter>> {
+    let Some(path) = &args.mtp else { return Ok(None) };
+    let options = DrafterOptions { file: Arc::new(model::open_file(path)?), pairing: Pairing::default() };
+    Ok(Some(Drafter { name: path.display().to_string(), options }))
 }
 
 /// How many tokens are guessed, if any.
 pub fn speculation(args: &DraftArgs) -> Option<Speculation> {
     args.mtp.as_ref().map(|_| Speculation::new(args.draft))
-}
-
-/// The error of an engine that was not loaded, which names the file of the draft block if that is what is wrong.
-pub fn named(error: Error, args: &DraftArgs) -> Error {
-    match (error.downcast_ref::<ds4_engine::Error>(), &args.mtp) {
-        (Some(ds4_engine::Error::DraftBlock(why)), Some(path)) => anyhow!("{}: {why}", path.display()),
-        _ => error,
-    }
 }

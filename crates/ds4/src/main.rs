@@ -8,12 +8,14 @@
 //! | `kv.rs`, `sessions.rs` | `ds4 kv`, `ds4 sessions`: states and conversations on disk |
 //! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
+//! | `devices.rs` | `ds4 devices` |
 //! | `tokenize.rs` | `ds4 tokenize` |
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
 //! | `drafts.rs` | tokens guessed ahead |
 //! | `steering.rs` | `--steer`, and `ds4 direction` |
+//! | `single.rs` | one sequence on whatever backend |
 //! | `memory.rs` | whether a context fits |
 //! | `text.rs`, `sampling.rs` | prompts and other text from outside, sampling flags |
 //! | `interrupt.rs` | Ctrl-C |
@@ -22,6 +24,7 @@
 mod args;
 mod chat;
 mod debug;
+mod devices;
 mod drafts;
 mod host;
 mod inspect;
@@ -38,6 +41,7 @@ mod sampling;
 mod screen;
 mod serve;
 mod sessions;
+mod single;
 mod steering;
 mod text;
 mod tiny_model;
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Kv(command) => kv::run(command),
         Command::Sessions(args) => sessions::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),
+        Command::Devices(args) => devices::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),
         Command::Direction(args) => steering::build(&args),

@@ -2,16 +2,17 @@
 
 use crate::args::{DirectionArgs, SteerArgs};
 use crate::interrupt::{self, Interrupt};
-use crate::model::Model;
+use crate::model::{Compute, Model};
 use crate::output;
 use crate::progress::Progress;
+use crate::single::Single;
 use crate::text;
 use anyhow::{Context, Result, ensure};
 use ds4_chat::{Message, Options, Role};
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::steering::{Scales, Site, Steering};
-use ds4_engine::{Config, Engine, EngineOptions, Logits, TokenId};
+use ds4_engine::{Config, Logits, TokenId};
 use ds4_tokenizer::Tokenizer;
 use serde_json::json;
 use std::fs::File;
@@ -19,8 +20,6 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Most tokens that are evaluated at once.
-const CHUNK: usize = 512;
 /// What the description says it describes.
 const FORMAT: &str = "ds4-directional-steering-v1";
 
@@ -51,13 +50,21 @@ pub fn build(args: &DirectionArgs) -> Result<ExitCode> {
     let [toward, away] = sets;
     let (toward, away) = (toward?, away?);
     let (name, width) = (model.config.name.clone(), model.config.embd);
-    let cpu = CpuOptions { precision: Precision::Fast, threads: args.model.threads, rows: RowFormat::Native };
-    let mut engine = model.into_engine(cpu, EngineOptions { context: args.ctx, chunk: CHUNK })?;
+    let compute = Compute {
+        backend: args.model.backend,
+        device: args.model.device,
+        threads: args.model.threads,
+        precision: Precision::Fast,
+        rows: RowFormat::Native,
+        context: args.ctx,
+        chunk: None,
+    };
+    let mut single = model.load(&compute)?.single()?;
     let interrupt = Interrupt::install()?;
     let progress = Progress::start("reading", "prompts", toward.len() + away.len());
     let mut means = Vec::new();
     for prompts in [&toward, &away] {
-        let Some(mean) = mean(&mut engine, prompts, args.site.site(), &interrupt, &progress)? else {
+        let Some(mean) = mean(&mut *single, prompts, args.site.site(), &interrupt, &progress)? else {
             return Ok(interrupt::EXIT_CODE.into());
         };
         means.push(mean);
@@ -114,7 +121,7 @@ fn question(args: &DirectionArgs, model: &Model, tokenizer: &Tokenizer, text: &s
 
 /// The mean of what each layer yields for the last token of the prompts; `None` if that was interrupted.
 fn mean(
-    engine: &mut Engine<CpuBackend>,
+    single: &mut dyn Single,
     prompts: &[Vec<TokenId>],
     site: Site,
     interrupt: &Interrupt,
@@ -126,11 +133,11 @@ fn mean(
         if interrupt.is_requested() {
             return Ok(None);
         }
-        let mut sequence = engine.sequence()?;
+        single.restart()?;
         if !before.is_empty() {
-            engine.prefill(&mut sequence, before, Logits::None, &mut |_| (), &|| false)?;
+            single.prefill(before, Logits::None, &mut |_| (), &|| false)?;
         }
-        let outputs = engine.outputs(&mut sequence, *last, site)?;
+        let outputs = single.outputs(*last, site)?;
         sum.resize(outputs.len(), 0.0);
         sum.iter_mut().zip(outputs).for_each(|(sum, value)| *sum += f64::from(value));
         progress.add(1);

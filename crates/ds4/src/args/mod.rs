@@ -2,6 +2,7 @@
 
 mod chat;
 mod debug;
+mod devices;
 mod inspect;
 mod kv;
 mod quantize;
@@ -12,6 +13,7 @@ mod tokenize;
 
 pub use chat::{ChatArgs, FormatArgs};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
+pub use devices::DevicesArgs;
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
@@ -64,6 +66,8 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Show what a model file holds and what memory its contexts need
     Inspect(InspectArgs),
+    /// List the GPUs that --backend gpu can use
+    Devices(DevicesArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
     /// Write a model with tensors of other types
@@ -78,8 +82,12 @@ pub enum Command {
 /// Devices.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug, Default)]
 pub enum BackendName {
-    /// The processor
+    /// A GPU where there is one and the model fits, else the processor
     #[default]
+    Auto,
+    /// A GPU, by Vulkan or Metal
+    Gpu,
+    /// The processor
     Cpu,
 }
 
@@ -92,6 +100,9 @@ pub struct ModelArgs {
     /// Device to compute on
     #[arg(long, value_enum, value_name = "NAME", default_value_t)]
     pub backend: BackendName,
+    /// Which GPU, as `ds4 devices` counts [default: the first that is no software]
+    #[arg(long, value_name = "N")]
+    pub device: Option<usize>,
     /// Threads; 0 means one a core
     #[arg(short, long, default_value_t = 0, value_name = "N")]
     pub threads: usize,

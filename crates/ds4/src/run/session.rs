@@ -3,14 +3,14 @@
 use crate::args::RunArgs;
 use crate::drafts;
 use crate::interrupt::{self, Interrupt};
-use crate::model::Model;
+use crate::model::{Compute, Model};
 use crate::output;
 use crate::progress::Progress;
+use crate::single::Single;
 use anyhow::Result;
-use ds4_engine::cpu::CpuBackend;
 use ds4_engine::kv::DRAFTS_MAX;
 use ds4_engine::speculation::{DraftStats, Speculation};
-use ds4_engine::{Engine, Error, Logits, Rows, Sequence, TokenId, Wish};
+use ds4_engine::{Error, Logits, TokenId};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,8 +19,7 @@ use std::time::Instant;
 
 /// A model, a sequence, and how long things took. Steps yield `None` once Ctrl-C was pressed.
 pub struct Session {
-    engine: Engine<CpuBackend>,
-    sequence: Sequence<CpuBackend>,
+    single: Box<dyn Single>,
     interrupt: Interrupt,
     timings: Timings,
     speculation: Option<Speculation>,
@@ -81,31 +80,30 @@ impl Session {
     /// Loads `model` for the work that `args` describe, if the context fits into memory. `started` is when loading began.
     pub fn new(args: &RunArgs, model: Model, started: Instant) -> Result<Self> {
         let interrupt = Interrupt::install()?;
-        let engine = model.into_engine_for(&args.compute, args.model.threads)?;
-        let sequence = engine.sequence()?;
+        let single = model.extended(&args.compute)?.load(&Compute::new(&args.model, &args.compute))?.single()?;
         let timings = Timings { load_s: started.elapsed().as_secs_f64(), ..Timings::default() };
         let speculation = drafts::speculation(&args.compute.drafts);
-        Ok(Self { engine, sequence, interrupt, timings, speculation, ahead: Ahead::default() })
+        Ok(Self { single, interrupt, timings, speculation, ahead: Ahead::default() })
     }
 
     /// Tokens of the vocabulary.
     pub fn vocab(&self) -> usize {
-        self.engine.config().vocab
+        self.single.vocab()
     }
 
     /// Most tokens that one step takes.
     pub fn chunk(&self) -> usize {
-        self.engine.chunk()
+        self.single.chunk()
     }
 
     /// Evaluates the prompt in chunks; the logits of its last position.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<Option<Vec<f32>>> {
-        let Self { engine, sequence, interrupt, timings, .. } = self;
+        let Self { single, interrupt, timings, .. } = self;
         let progress = Progress::start("prefill", "tokens", tokens.len());
         let begin = Instant::now();
         let mut report = |done| progress.set(done);
-        let result = engine.prefill(sequence, tokens, Logits::Last, &mut report, &|| interrupt.is_requested());
-        timings.add_prefill(sequence.len(), begin);
+        let result = single.prefill(tokens, Logits::Last, &mut report, &|| interrupt.is_requested());
+        timings.add_prefill(single.tokens().len(), begin);
         unless_interrupted(result)
     }
 
@@ -133,8 +131,8 @@ impl Session {
             }
             Some(_) => {
                 self.ahead.rows.clear();
-                let right = self.sequence.len() - wrong;
-                self.engine.take_back(&mut self.sequence, right)?;
+                let right = self.single.tokens().len() - wrong;
+                self.single.take_back(right)?;
                 Ok(None)
             }
         }
@@ -142,14 +140,14 @@ impl Session {
 
     /// Appends a token and what may follow it.
     fn step_with_drafts(&mut self, token: TokenId) -> Result<Option<Vec<f32>>> {
-        let Self { engine, sequence, speculation: Some(speculation), ahead, .. } = self else {
+        let Self { single, speculation: Some(speculation), ahead, .. } = self else {
             return self.step(&[token], Logits::Last);
         };
         speculation.judged(ahead.drafted, ahead.accepted);
-        let room = engine.context().saturating_sub(sequence.len() + 1).min(engine.chunk() - 1);
+        let room = single.context().saturating_sub(single.tokens().len() + 1).min(single.chunk() - 1);
         let depth = speculation.depth(1).min(room);
-        let (begin, has_caught_up) = (Instant::now(), sequence.undrafted() > DRAFTS_MAX + 1);
-        let drafts = engine.draft(&mut [Wish { sequence, next: token, depth }])?.pop().unwrap_or_default();
+        let (begin, has_caught_up) = (Instant::now(), single.undrafted() > DRAFTS_MAX + 1);
+        let drafts = single.draft(token, depth)?;
         speculation.drafted(depth, begin.elapsed().as_secs_f64(), has_caught_up);
         *ahead = Ahead { drafted: drafts.len(), ..Ahead::default() };
         let begin = Instant::now();
@@ -173,8 +171,8 @@ impl Session {
     }
 
     fn step(&mut self, tokens: &[TokenId], logits: Logits) -> Result<Option<Vec<f32>>> {
-        let Self { engine, sequence, interrupt, .. } = self;
-        unless_interrupted(engine.step(&mut [Rows { sequence, tokens, logits }], &|| interrupt.is_requested()))
+        let Self { single, interrupt, .. } = self;
+        unless_interrupted(single.step(tokens, logits, &|| interrupt.is_requested()))
     }
 
     /// Whether Ctrl-C was pressed.
