@@ -175,6 +175,7 @@ impl Compute {
 }
 
 /// An engine on the backend that was chosen.
+#[allow(clippy::large_enum_variant, reason = "there is one, and it is moved once")]
 pub enum Loaded {
     /// On the processor.
     Cpu(Engine<CpuBackend>),
