@@ -1,10 +1,10 @@
 //! An engine on a thread of its own, with the service that answers conversations.
 
 use crate::args::{ComputeArgs, KeepArgs, ModelArgs};
+use crate::drafts;
 use crate::model::{Compute, Model, on_engine};
 use crate::output::{self, Bytes};
 use anyhow::{Context, Result, bail};
-use ds4_engine::Engine;
 use ds4_engine::backend::Backend;
 use ds4_engine::disk::Disk;
 use ds4_engine::scheduler::{Handle, Scheduler, SchedulerOptions};
@@ -54,18 +54,21 @@ impl Host {
         if !tokenizer.has_chat_markers() {
             bail!("the model's vocabulary lacks control tokens of the chat format; `ds4 run --raw` continues texts");
         }
+        let (model, speculation) = (model.extended(compute)?, drafts::speculation(&compute.drafts));
         let compute = Compute::new(model_args, compute);
-        on_engine!(model.load(&compute)?, engine => Self::run(engine, tokenizer, options, facts, keep))
+        on_engine!(model.load(&compute)?, engine => {
+            let mut scheduler = Scheduler::new(engine, options);
+            speculation.into_iter().for_each(|speculation| scheduler.speculate(speculation));
+            Self::run(scheduler, tokenizer, facts, keep)
+        })
     }
 
     fn run<B: Backend + 'static>(
-        engine: Engine<B>,
+        mut scheduler: Scheduler<B>,
         tokenizer: Arc<Tokenizer>,
-        options: SchedulerOptions,
         facts: ServerFacts,
         keep: Option<Keep>,
     ) -> Result<Self> {
-        let mut scheduler = Scheduler::new(engine, options);
         let mut transcripts = Vec::new();
         if let Some(Keep(store)) = &keep {
             let identity = scheduler.engine().identity();

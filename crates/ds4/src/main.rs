@@ -13,6 +13,8 @@
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
+//! | `drafts.rs` | tokens guessed ahead |
+//! | `steering.rs` | `--steer`, and `ds4 direction` |
 //! | `single.rs` | one sequence on whatever backend |
 //! | `memory.rs` | whether a context fits |
 //! | `text.rs`, `sampling.rs` | prompts and other text from outside, sampling flags |
@@ -23,6 +25,7 @@ mod args;
 mod chat;
 mod debug;
 mod devices;
+mod drafts;
 mod host;
 mod inspect;
 mod interrupt;
@@ -39,6 +42,7 @@ mod screen;
 mod serve;
 mod sessions;
 mod single;
+mod steering;
 mod text;
 mod tiny_model;
 mod tokenize;
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Direction(args) => steering::build(&args),
         Command::Debug(command) => debug::run(command).map(done),
     };
     match result {

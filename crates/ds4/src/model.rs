@@ -1,14 +1,18 @@
 //! From a path, or the demo model inside the program, to a loaded engine.
 
 use crate::args::{BackendName, ComputeArgs, ModelArgs, OnOff};
+use crate::drafts::{self, Drafter};
 use crate::memory::{self, Demand};
 use crate::output;
 use crate::progress::Progress;
 use crate::single::{One, Single};
-use anyhow::{Context, Result, anyhow};
+use crate::steering;
+use anyhow::{Context, Result, anyhow, bail};
 use ds4_chat::EffortTable;
+use ds4_engine::backend::Backend;
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::{KvLayout, RowFormat};
+use ds4_engine::steering::Steering;
 use ds4_engine::{Config, Engine, EngineOptions};
 use ds4_gguf::{Error, File};
 use ds4_gpu::{GpuBackend, GpuOptions};
@@ -27,6 +31,8 @@ pub struct Model {
     pub file: Arc<File>,
     /// Its hyper-parameters.
     pub config: Config,
+    drafter: Option<Drafter>,
+    steering: Option<Steering>,
 }
 
 impl Model {
@@ -34,7 +40,17 @@ impl Model {
     pub fn open(path: Option<&Path>) -> Result<Self> {
         let (file, name) = (open(path)?, name(path));
         let config = Config::from_file(&file).with_context(|| name.clone())?;
-        Ok(Self { name, file: Arc::new(file), config })
+        Ok(Self { name, file: Arc::new(file), config, drafter: None, steering: None })
+    }
+
+    /// With what flags add to it: a block that guesses tokens ahead, and directions to steer by.
+    ///
+    /// # Errors
+    /// A file that cannot be read or does not fit.
+    pub fn extended(mut self, compute: &ComputeArgs) -> Result<Self> {
+        self.steering = steering::open(&compute.steer, &self.config)?;
+        self.drafter = drafts::open(&compute.drafts)?;
+        Ok(self)
     }
 
     /// The tokenizer that the file carries.
@@ -82,11 +98,26 @@ impl Model {
         }
         let options = CpuOptions { precision: compute.precision, threads: compute.threads, rows: compute.rows };
         let backend = CpuBackend::new(&self.config, options)?;
-        let options = EngineOptions { context: compute.context, chunk };
-        Ok(Loaded::Cpu(Engine::new(self.file, self.config, backend, options).with_context(|| self.name)?))
+        Ok(Loaded::Cpu(self.engine(backend, EngineOptions { context: compute.context, chunk })?))
+    }
+
+    /// Binds the tensors on `backend`.
+    fn engine<B: Backend>(&self, backend: B, options: EngineOptions) -> Result<Engine<B>> {
+        let (file, config) = (Arc::clone(&self.file), self.config.clone());
+        let drafter = self.drafter.as_ref().map(|drafter| &drafter.options);
+        let engine = Engine::with_drafter(file, config, backend, options, drafter);
+        let mut engine = engine.map_err(|error| match (error, &self.drafter) {
+            (ds4_engine::Error::DraftBlock(why), Some(drafter)) => anyhow!("{}: {why}", drafter.name),
+            (error, _) => anyhow::Error::new(error).context(self.name.clone()),
+        })?;
+        self.steering.iter().for_each(|steering| engine.steer(steering.clone()));
+        Ok(engine)
     }
 
     fn load_on_gpu(&self, compute: &Compute) -> Result<Loaded> {
+        if self.drafter.is_some() || self.steering.is_some() {
+            bail!("--mtp and --steer do not work on a GPU yet; use --backend cpu");
+        }
         let chunk = compute.chunk.unwrap_or(GPU_CHUNK).min(compute.context);
         let progress = Progress::start("loading", "MB", (ds4_gpu::weight_bytes(&self.file) >> 20) as usize);
         let options = GpuOptions {
@@ -98,9 +129,7 @@ impl Model {
             loaded: Box::new(move |bytes| progress.set((bytes >> 20) as usize)),
         };
         let backend = GpuBackend::new(&self.file, &self.config, options)?;
-        let options = EngineOptions { context: compute.context, chunk };
-        let engine = Engine::new(Arc::clone(&self.file), self.config.clone(), backend, options);
-        Ok(Loaded::Gpu(engine.with_context(|| self.name.clone())?))
+        Ok(Loaded::Gpu(self.engine(backend, EngineOptions { context: compute.context, chunk })?))
     }
 }
 
@@ -146,6 +175,7 @@ impl Compute {
 }
 
 /// An engine on the backend that was chosen.
+#[allow(clippy::large_enum_variant, reason = "there is one, and it is moved once")]
 pub enum Loaded {
     /// On the processor.
     Cpu(Engine<CpuBackend>),

@@ -1,7 +1,8 @@
 //! One sequence on an engine of whatever backend.
 
 use ds4_engine::backend::Backend;
-use ds4_engine::{Engine, Logits, Result, Rows, Sequence, TokenId};
+use ds4_engine::steering::Site;
+use ds4_engine::{Engine, Logits, Result, Rows, Sequence, TokenId, Wish};
 
 /// An engine with one sequence, for commands that need no more.
 pub trait Single {
@@ -32,6 +33,25 @@ pub trait Single {
         progress: &mut dyn FnMut(usize),
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<f32>>;
+    /// Most tokens of a sequence.
+    fn context(&self) -> usize;
+    /// As [`Engine::draft`].
+    ///
+    /// # Errors
+    /// The same.
+    fn draft(&mut self, next: TokenId, depth: usize) -> Result<Vec<TokenId>>;
+    /// As [`Sequence::undrafted`].
+    fn undrafted(&self) -> usize;
+    /// As [`Engine::take_back`].
+    ///
+    /// # Errors
+    /// The same.
+    fn take_back(&mut self, tokens: usize) -> Result<()>;
+    /// As [`Engine::outputs`].
+    ///
+    /// # Errors
+    /// The same.
+    fn outputs(&mut self, token: TokenId, site: Site) -> Result<Vec<f32>>;
 }
 
 /// An engine and its only sequence.
@@ -81,5 +101,26 @@ impl<B: Backend> Single for One<B> {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<f32>> {
         self.engine.prefill(&mut self.sequence, tokens, logits, progress, stop)
+    }
+
+    fn context(&self) -> usize {
+        self.engine.context()
+    }
+
+    fn draft(&mut self, next: TokenId, depth: usize) -> Result<Vec<TokenId>> {
+        let drafts = self.engine.draft(&mut [Wish { sequence: &mut self.sequence, next, depth }])?;
+        Ok(drafts.into_iter().next().unwrap_or_default())
+    }
+
+    fn undrafted(&self) -> usize {
+        self.sequence.undrafted()
+    }
+
+    fn take_back(&mut self, tokens: usize) -> Result<()> {
+        self.engine.take_back(&mut self.sequence, tokens)
+    }
+
+    fn outputs(&mut self, token: TokenId, site: Site) -> Result<Vec<f32>> {
+        self.engine.outputs(&mut self.sequence, token, site)
     }
 }

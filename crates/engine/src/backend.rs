@@ -5,10 +5,10 @@
 //! rows are live.
 
 use crate::TokenId;
-use crate::config::Config;
-use crate::error::Result;
+use crate::config::{Config, STREAMS};
+use crate::error::{Error, Result};
 use crate::rope::Rope;
-use crate::weights::{Attention, Compressor, Ffn, HcSite};
+use crate::weights::{Attention, Compressor, Ffn, HcSite, Joining};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
 use std::borrow::Cow;
@@ -270,5 +270,76 @@ pub trait Backend: Sized + Send + Sync {
     ) -> Result<()> {
         self.rms_norm(step, norm, x)?;
         self.project(step.rows(), x, out)
+    }
+
+    // Speculation. As they stand, the first four are those of a backend that has none.
+
+    /// Most tokens that [`take_back`](Self::take_back) can remove; 0 is for a backend that does not speculate.
+    fn drafts_max(&self) -> usize {
+        0
+    }
+    /// State of the draft block (§12) of an empty sequence: one sliding layer, number 0.
+    fn draft_cache(&self) -> Result<Self::Cache> {
+        Err(Error::Unsupported("speculative decoding"))
+    }
+    /// Makes a state that of its first `tokens` tokens, at most [`drafts_max`](Self::drafts_max) fewer than it has. What a later token
+    /// sees is bit for bit what it would have seen had the others never been there.
+    fn take_back(&self, _cache: &mut Self::Cache, _tokens: usize) -> Result<()> {
+        Err(Error::Unsupported("speculative decoding"))
+    }
+    /// Sets the first rows of `buffer`, the opposite of [`read`](Self::read).
+    fn write(&self, _buffer: &mut Self::Buffer, _values: &[f32]) -> Result<()> {
+        Err(Error::Unsupported("way to write activations"))
+    }
+    /// Rows `rows` of `buffer`.
+    fn read_rows(&self, buffer: &Self::Buffer, rows: Range<usize>) -> Result<Vec<f32>> {
+        let mut values = self.read(buffer, rows.end)?;
+        values.drain(..values.len() / rows.end.max(1) * rows.start);
+        Ok(values)
+    }
+    /// §12 input of the draft block: `X_s = e_proj·rmsnorm(token_embd[t], enorm) + h_proj·rmsnorm(P_s, hnorm)`. `p` has `N·E`
+    /// values a row; the buffers of `scratch` are `E` wide and have room for `N` times the rows.
+    fn join(
+        &self,
+        step: &Step<'_>,
+        w: &Joining<Self>,
+        embd: &Self::Matrix,
+        p: &[f32],
+        scratch: &mut [Self::Buffer; 2],
+        x: &mut Self::Buffer,
+    ) -> Result<()> {
+        let (rows, width, [normed, projected]) = (step.rows(), step.config.embd, scratch);
+        self.embed(step, embd, x)?;
+        let embedded = self.read(x, rows)?;
+        let first_streams: Vec<f32> =
+            embedded.chunks_exact(STREAMS * width).flat_map(|streams| &streams[..width]).copied().collect();
+        self.write(normed, &first_streams)?;
+        self.rms_norm(step, &w.enorm, normed)?;
+        self.project(rows, normed, &mut [(&w.e_proj, &mut *projected)])?;
+        let a = self.read(projected, rows)?;
+
+        // Each stream is a row of its own.
+        let (tokens, positions) = (vec![0; rows * STREAMS], vec![0; rows * STREAMS]);
+        let by_stream = Step { config: step.config, tokens: &tokens, positions: &positions, segments: &[] };
+        self.write(normed, p)?;
+        self.rms_norm(&by_stream, &w.hnorm, normed)?;
+        self.project(rows * STREAMS, normed, &mut [(&w.h_proj, &mut *projected)])?;
+        let mut joined = self.read(projected, rows * STREAMS)?;
+        for (streams, a) in joined.chunks_exact_mut(STREAMS * width).zip(a.chunks_exact(width)) {
+            for stream in streams.chunks_exact_mut(width) {
+                stream.iter_mut().zip(a).for_each(|(x, a)| *x += a);
+            }
+        }
+        self.write(x, &joined)
+    }
+
+    /// Steering (`spec/session.md` §9): `y ← y − s·v·(v·y)` in each row.
+    fn steer(&self, rows: usize, v: &[f32], s: f32, y: &mut Self::Buffer) -> Result<()> {
+        let mut values = self.read(y, rows)?;
+        for y in values.chunks_exact_mut(v.len()) {
+            let along: f32 = y.iter().zip(v).map(|(y, v)| y * v).sum();
+            y.iter_mut().zip(v).for_each(|(y, v)| *y -= s * along * v);
+        }
+        self.write(y, &values)
     }
 }

@@ -273,6 +273,18 @@ impl Config {
         self.head_dim - self.rot
     }
 
+    /// The hyper-parameters of the draft block (`spec/model.md` §12), a model of one sliding layer with learned routing.
+    pub fn of_draft_block(&self) -> Self {
+        let last = |clamps: &[f32]| clamps.last().copied().into_iter().collect();
+        Self {
+            layers: vec![LayerKind::Sliding],
+            hash_layers: 0,
+            swiglu_clamp: last(&self.swiglu_clamp),
+            swiglu_clamp_shared: last(&self.swiglu_clamp_shared),
+            ..self.clone()
+        }
+    }
+
     /// Width of the flattened residual streams.
     pub fn stream_width(&self) -> usize {
         STREAMS * self.embd
@@ -308,8 +320,8 @@ fn layer_kinds(file: &File, keys: &Keys<'_>) -> Result<Vec<LayerKind>> {
     let blocks = keys.count("block_count", LAYERS_MAX)?;
     // llama.cpp counts a draft block as a layer. The key alone proves nothing: some files have it without the tensors.
     let drafts = keys.0.opt_u32(&full("nextn_predict_layers"))?.unwrap_or(0) as usize;
-    let has_drafts =
-        drafts > 0 && drafts < blocks && file.tensor(&format!("blk.{}.nextn.eh_proj.weight", blocks - 1)).is_some();
+    let has = |name: &str| file.tensor(&format!("blk.{}.nextn.{name}.weight", blocks - 1)).is_some();
+    let has_drafts = drafts > 0 && drafts < blocks && (has("h_proj") || has("eh_proj"));
     let layers = if has_drafts { blocks - drafts } else { blocks };
     let ratios = keys.0.i32_array(&full(KEY))?;
     if ratios.len() < layers {

@@ -5,6 +5,8 @@ use crate::backend::{Backend, Segment, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::forward::{HEADS_AT_ONCE, Pass, Ropes, Workspace};
+use crate::mtp::{Drafter, DrafterOptions, Drafting, Surroundings, Wish};
+use crate::steering::{Site, Steering};
 use crate::weights::Weights;
 use ds4_gguf::File;
 use ds4_store::Hash;
@@ -32,17 +34,20 @@ impl Default for EngineOptions {
     }
 }
 
-/// One conversation: its tokens and their KV state. `Clone` is a fork, and so a checkpoint: compressed history is shared.
+/// One conversation: its tokens and their KV state. `Clone` is a checkpoint: compressed history is shared, and what is known for drafts
+/// is left out. [`Sequence::fork`] is for one that goes on at once.
 pub struct Sequence<B: Backend> {
     tokens: Vec<TokenId>,
     cache: B::Cache,
     /// Set while a step is under way, so that one that failed half way is not continued.
     broken: bool,
+    /// For drafts, if tokens were evaluated with a drafter.
+    drafting: Option<Box<Drafting<B>>>,
 }
 
 impl<B: Backend> Clone for Sequence<B> {
     fn clone(&self) -> Self {
-        Self { tokens: self.tokens.clone(), cache: self.cache.clone(), broken: self.broken }
+        Self { tokens: self.tokens.clone(), cache: self.cache.clone(), broken: self.broken, drafting: None }
     }
 }
 
@@ -69,7 +74,27 @@ impl<B: Backend> Sequence<B> {
 
     /// The sequence of `tokens` with the state that they made: one that a [`Backend`] restored.
     pub fn restored(tokens: Vec<TokenId>, cache: B::Cache) -> Self {
-        Self { tokens, cache, broken: false }
+        Self { tokens, cache, broken: false, drafting: None }
+    }
+
+    /// The same, with what is known for drafts.
+    pub fn fork(&self) -> Self {
+        Self { drafting: self.drafting.clone(), ..self.clone() }
+    }
+
+    /// Tokens that the draft block has not seen yet, as far as it can still see them.
+    pub fn undrafted(&self) -> usize {
+        self.drafting.as_ref().map_or(0, |drafting| drafting.unseen())
+    }
+
+    /// Gives up what is known for drafts, and its memory.
+    pub fn forget_drafting(&mut self) {
+        self.drafting = None;
+    }
+
+    /// Its tokens and what is known for drafts.
+    pub(crate) fn drafting_mut(&mut self) -> (&[TokenId], Option<&mut Drafting<B>>) {
+        (&self.tokens, self.drafting.as_deref_mut())
     }
 
     /// KV state, for what only a backend knows.
@@ -117,6 +142,8 @@ pub struct Engine<B: Backend> {
     workspace: Workspace<B>,
     options: EngineOptions,
     file: Arc<File>,
+    drafter: Option<Drafter<B>>,
+    steering: Option<Steering>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -125,12 +152,38 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// What [`Config::from_file`] and [`Weights::load`] refuse; buffers that do not fit memory.
     pub fn new(file: Arc<File>, config: Config, backend: B, options: EngineOptions) -> Result<Self> {
-        let weights = Weights::load(&file, &backend, &config)?;
+        Self::with_drafter(file, config, backend, options, None)
+    }
+
+    /// The same with a draft block, which is bound first: one that does not fit is refused before the model is loaded.
+    ///
+    /// # Errors
+    /// Also [`Error::DraftBlock`].
+    pub fn with_drafter(
+        file: Arc<File>,
+        config: Config,
+        backend: B,
+        options: EngineOptions,
+        drafter: Option<&DrafterOptions>,
+    ) -> Result<Self> {
         let chunk = options.chunk.min(options.context).clamp(1, CHUNK_MAX);
+        let load = |drafter| Drafter::new(drafter, &backend, &config, chunk);
+        let drafter = drafter.map(load).transpose().map_err(|error| Error::DraftBlock(Box::new(error)))?;
+        let weights = Weights::load(&file, &backend, &config)?;
         let options = EngineOptions { chunk, ..options };
         let workspace = Workspace::new(&backend, &config, chunk, chunk.min(HEADS_AT_ONCE))?;
         let ropes = Ropes::new(&config);
-        Ok(Self { backend: Arc::new(backend), config, weights, ropes, workspace, options, file })
+        Ok(Self {
+            backend: Arc::new(backend),
+            config,
+            weights,
+            ropes,
+            workspace,
+            options,
+            file,
+            drafter,
+            steering: None,
+        })
     }
 
     /// Hyper-parameters.
@@ -158,8 +211,27 @@ impl<B: Backend> Engine<B> {
             hasher.update(&data[..data.len().min(IDENTITY_SAMPLE_BYTES)]);
         }
         hasher.update(&mode);
+        let steering = self.steering.as_ref().map(Steering::identity).unwrap_or_default();
+        hasher.update(&steering);
         let name = self.config.name.as_deref().unwrap_or("a model without a name");
-        Identity { hash: hasher.finalize().into(), label: format!("{name}, {mode}") }
+        let steered = if steering.is_empty() { "" } else { ", steered" };
+        Identity { hash: hasher.finalize().into(), label: format!("{name}, {mode}{steered}") }
+    }
+
+    /// Steers all that is evaluated from now on. Sequences from before do not fit.
+    pub fn steer(&mut self, steering: Steering) {
+        self.steering = Some(steering);
+    }
+
+    /// Appends one token and returns what `site` of each layer yields for it, `E` values a layer, before any steering.
+    ///
+    /// # Errors
+    /// As for [`Engine::step`].
+    pub fn outputs(&mut self, sequence: &mut Sequence<B>, token: TokenId, site: Site) -> Result<Vec<f32>> {
+        self.workspace.keep_outputs(site);
+        let done = self.step(&mut [Rows { sequence, tokens: &[token], logits: Logits::None }], &|| false);
+        let outputs = self.workspace.take_outputs();
+        done.map(|_| outputs)
     }
 
     /// Most tokens of a sequence.
@@ -177,7 +249,7 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// Out of memory.
     pub fn sequence(&self) -> Result<Sequence<B>> {
-        Ok(Sequence { tokens: Vec::new(), cache: self.backend.cache()?, broken: false })
+        Ok(Sequence { tokens: Vec::new(), cache: self.backend.cache()?, broken: false, drafting: None })
     }
 
     /// Appends the tokens of every piece to its sequence in one pass and returns the logits asked for, `V` values a row,
@@ -208,14 +280,77 @@ impl<B: Backend> Engine<B> {
             caches.push(&mut piece.sequence.cache);
         }
         let step = Step { config: &self.config, tokens: &tokens, positions: &positions, segments: &segments };
-        let pass = Pass { backend: &*self.backend, weights: &self.weights, ropes: &self.ropes, step };
-        let workspace = &mut self.workspace;
-        let logits = self.backend.run(|| pass.run(workspace, &mut caches, &wanted, stop))?;
-        for piece in pieces {
+        let steering = self.steering.as_ref();
+        let pass = Pass { backend: &*self.backend, weights: &self.weights, ropes: &self.ropes, steering, step };
+        let (workspace, backend, has_drafter) = (&mut self.workspace, &*self.backend, self.drafter.is_some());
+        let (logits, streams) = backend.run(|| {
+            let logits = pass.run(workspace, &mut caches, &wanted, stop)?;
+            let streams = if has_drafter { workspace.streams(backend, 0..tokens.len())? } else { Vec::new() };
+            Ok((logits, streams))
+        })?;
+        for (piece, segment) in pieces.iter_mut().zip(&segments) {
             piece.sequence.tokens.extend_from_slice(piece.tokens);
             piece.sequence.broken = false;
+            if let Some(drafter) = &self.drafter {
+                let (width, rows) = (self.config.stream_width(), &segment.rows);
+                let first = rows.start.max(rows.end.saturating_sub(drafter.window()));
+                let drafting = match &mut piece.sequence.drafting {
+                    Some(drafting) => drafting,
+                    none => none.insert(Box::new(drafter.drafting(backend, segment.start)?)),
+                };
+                drafting.record(&streams[first * width..rows.end * width], width, drafter.window());
+            }
         }
         Ok(logits)
+    }
+
+    /// Whether tokens can be drafted.
+    pub fn has_drafter(&self) -> bool {
+        self.drafter.is_some()
+    }
+
+    /// Bytes of a sequence of `tokens` tokens that shares nothing, with what is kept for drafts.
+    pub fn sequence_bytes(&self, tokens: usize) -> u64 {
+        let drafting = self.drafter.as_ref().map_or(0, Drafter::sequence_bytes);
+        self.backend.sequence_bytes(tokens).saturating_add(drafting)
+    }
+
+    /// Guesses what follows each sequence and its next token, fewer tokens or none where too little is known. Changes nothing that
+    /// [`Engine::step`] computes.
+    ///
+    /// # Errors
+    /// The backend failed, or a token is outside the vocabulary.
+    pub fn draft(&mut self, wishes: &mut [Wish<'_, B>]) -> Result<Vec<Vec<TokenId>>> {
+        for wish in wishes.iter() {
+            self.check_tokens(&[wish.next])?;
+        }
+        let Some(drafter) = &mut self.drafter else { return Ok(vec![Vec::new(); wishes.len()]) };
+        let (backend, weights, ropes) = (&*self.backend, &self.weights, &self.ropes);
+        let drafts = drafter.draft(Surroundings { backend, weights, ropes, workspace: &mut self.workspace }, wishes);
+        if drafts.is_err() {
+            wishes.iter_mut().for_each(|wish| wish.sequence.drafting = None);
+        }
+        drafts
+    }
+
+    /// Makes a sequence that of its first `tokens` tokens, as if the others had never been evaluated: for drafts that were wrong.
+    ///
+    /// # Errors
+    /// More tokens than [`Backend::drafts_max`] would have to go.
+    pub fn take_back(&self, sequence: &mut Sequence<B>, tokens: usize) -> Result<()> {
+        let surplus = sequence.len().saturating_sub(tokens);
+        if surplus == 0 {
+            return Ok(());
+        }
+        if surplus > self.backend.drafts_max() {
+            return Err(Error::TooManyDrafts { found: surplus, most: self.backend.drafts_max() });
+        }
+        self.backend.take_back(&mut sequence.cache, tokens)?;
+        sequence.tokens.truncate(tokens);
+        if let Some(drafting) = &mut sequence.drafting {
+            drafting.take_back(surplus);
+        }
+        Ok(())
     }
 
     fn check(&self, pieces: &[Rows<'_, B>]) -> Result<()> {

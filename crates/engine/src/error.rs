@@ -27,6 +27,15 @@ pub enum Error {
     /// A tensor that the architecture needs is not in the file.
     #[error("tensor {0} is missing; the file is incomplete or not a DeepSeek V4 model")]
     MissingTensor(String),
+    /// A file for drafts without a draft block.
+    #[error("tensor {0} is missing; this is not the file of a draft block (MTP)")]
+    NotADraftBlock(String),
+    /// What is wrong with the file of the draft block.
+    #[error("draft block: {0}")]
+    DraftBlock(Box<Error>),
+    /// Something that a backend does not have.
+    #[error("this backend has no {0} yet; use --backend cpu")]
+    Unsupported(&'static str),
     /// A tensor has other dimensions than the metadata imply.
     #[error("tensor {name} has dimensions {found:?}, expected {expected:?}")]
     Shape {
@@ -81,6 +90,14 @@ pub enum Error {
         /// Rows given.
         rows: usize,
         /// Rows that fit.
+        most: usize,
+    },
+    /// More tokens to take back than the rings of a state allow.
+    #[error("{found} tokens cannot be taken back, expected at most {most}")]
+    TooManyDrafts {
+        /// Tokens that would go.
+        found: usize,
+        /// Tokens that can.
         most: usize,
     },
     /// A sequence whose last step failed half way.

@@ -4,7 +4,9 @@ use crate::backend::{Backend, Prepare, Step};
 use crate::config::{Config, LayerKind, STREAMS};
 use crate::error::Result;
 use crate::rope::Rope;
-use crate::weights::{Attention, Layer, Weights};
+use crate::steering::{Site, Steering};
+use crate::weights::{Attention, HcSite, Layer, MtpWeights, Weights};
+use std::ops::Range;
 
 /// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
 pub(crate) const HEADS_AT_ONCE: usize = 64;
@@ -54,6 +56,8 @@ pub(crate) struct Workspace<B: Backend> {
     logits: B::Buffer,
     routes: B::Routes,
     selection: B::Selection,
+    /// Layer outputs that are asked for, of the last row; `E` values a layer.
+    outputs: Option<(Site, Vec<f32>)>,
 }
 
 impl<B: Backend> Workspace<B> {
@@ -80,7 +84,25 @@ impl<B: Backend> Workspace<B> {
             logits: backend.buffer(heads, c.vocab)?,
             routes: B::Routes::default(),
             selection: B::Selection::default(),
+            outputs: None,
         })
+    }
+
+    /// Lets the next pass keep what each layer's `site` yields for the last row.
+    pub(crate) fn keep_outputs(&mut self, site: Site) {
+        self.outputs = Some((site, Vec::new()));
+    }
+
+    /// What was kept, one layer after the other.
+    pub(crate) fn take_outputs(&mut self) -> Vec<f32> {
+        self.outputs.take().map(|(_, outputs)| outputs).unwrap_or_default()
+    }
+}
+
+impl<B: Backend> Workspace<B> {
+    /// The streams that the last pass left in rows `rows`.
+    pub(crate) fn streams(&self, backend: &B, rows: Range<usize>) -> Result<Vec<f32>> {
+        backend.read_rows(&self.x, rows)
     }
 }
 
@@ -104,6 +126,7 @@ pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(crate) weights: &'a Weights<B>,
     pub(crate) ropes: &'a Ropes,
+    pub(crate) steering: Option<&'a Steering>,
     pub(crate) step: Step<'a>,
 }
 
@@ -130,7 +153,25 @@ impl<B: Backend> Pass<'_, B> {
             }
             self.layer(il, layer, layers.get(il + 1), ws, caches)?;
         }
-        self.logits(ws, wanted)
+        self.logits(ws, wanted, &self.weights.hc_head, &self.weights.norm)
+    }
+
+    /// §12: the draft block over rows before which the streams were `p`, and the logits of rows `wanted`.
+    pub(crate) fn run_draft_block(
+        &self,
+        w: &MtpWeights<B>,
+        p: &[f32],
+        scratch: &mut [B::Buffer; 2],
+        ws: &mut Workspace<B>,
+        caches: &mut [&mut B::Cache],
+        wanted: &[usize],
+    ) -> Result<Vec<f32>> {
+        let (b, step, layer) = (self.backend, &self.step, &w.layer);
+        b.begin(step, self.ropes.families(), caches)?;
+        b.join(step, &w.joining, &self.weights.embd, p, scratch, &mut ws.x)?;
+        b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
+        self.layer(0, layer, None, ws, caches)?;
+        self.logits(ws, wanted, &w.hc_head, &w.norm)
     }
 
     /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part. The first collapse was done before; that of
@@ -145,13 +186,29 @@ impl<B: Backend> Pass<'_, B> {
     ) -> Result<()> {
         let (b, step) = (self.backend, &self.step);
         self.attention(il, layer.kind, &layer.attn, ws, caches)?;
+        self.finish_output(il, Site::Attention, ws)?;
         b.expand_collapse(step, &layer.hc_ffn, &layer.ffn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)?;
         b.feed_forward(step, il, &layer.ffn, &ws.h, &mut ws.z, &mut ws.routes, &mut ws.y)?;
+        self.finish_output(il, Site::FeedForward, ws)?;
         match next {
             Some(next) => {
                 b.expand_collapse(step, &next.hc_attn, &next.attn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)
             }
             None => b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x),
+        }
+    }
+
+    /// Keeps the output `y` if that is wanted, and steers it.
+    fn finish_output(&self, il: usize, site: Site, ws: &mut Workspace<B>) -> Result<()> {
+        let rows = self.step.rows();
+        if let Some((wanted, outputs)) = &mut ws.outputs
+            && *wanted == site
+        {
+            outputs.extend(self.backend.read_rows(&ws.y, rows - 1..rows)?);
+        }
+        match self.steering.and_then(|steering| steering.at(il, site)) {
+            Some((direction, scale)) => self.backend.steer(rows, direction, scale, &mut ws.y),
+            None => Ok(()),
         }
     }
 
@@ -216,11 +273,11 @@ impl<B: Backend> Pass<'_, B> {
     }
 
     /// §11, for the rows that want logits.
-    fn logits(&self, ws: &mut Workspace<B>, wanted: &[usize]) -> Result<Vec<f32>> {
+    fn logits(&self, ws: &mut Workspace<B>, wanted: &[usize], site: &HcSite<B>, norm: &B::Vector) -> Result<Vec<f32>> {
         let (b, w) = (self.backend, self.weights);
         let mut logits = Vec::with_capacity(wanted.len() * self.step.config.vocab);
         for rows in wanted.chunks(ws.heads) {
-            b.head(&self.step, rows, &w.hc_head, &w.norm, &ws.x, &mut ws.e)?;
+            b.head(&self.step, rows, site, norm, &ws.x, &mut ws.e)?;
             b.project(rows.len(), &ws.e, &mut [(&w.output, &mut ws.logits)])?;
             logits.extend(b.read(&ws.logits, rows.len())?);
         }

@@ -10,6 +10,9 @@
 //! | `backend.rs` | the operations that a device provides |
 //! | `forward.rs` | the one forward pass |
 //! | `engine.rs` | sequences, steps, chunked prefill |
+//! | `mtp.rs` | drafts by the multi-token block |
+//! | `speculation.rs` | how many tokens to draft |
+//! | `steering.rs` | directions that outputs of layers lose or gain |
 //! | `prefix.rs` | checkpoints to continue from |
 //! | `disk.rs` | the same on disk |
 //! | `scheduler/` | continuous batching of many sequences |
@@ -26,16 +29,20 @@ mod engine;
 mod error;
 mod forward;
 pub mod kv;
+mod mtp;
 pub mod prefix;
 pub mod rope;
 pub mod sampler;
 pub mod scheduler;
+pub mod speculation;
+pub mod steering;
 pub mod weights;
 
 pub use config::{Config, LayerKind};
 pub use engine::{CHUNK_MAX, Engine, EngineOptions, Identity, Logits, Rows, Sequence};
 pub use error::{Error, Result};
 pub use forward::step_bytes;
+pub use mtp::{DrafterOptions, Pairing, Wish};
 
 /// Index into the vocabulary.
 pub type TokenId = u32;

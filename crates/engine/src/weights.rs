@@ -135,6 +135,30 @@ pub struct Weights<B: Backend> {
     pub output: B::Matrix,
 }
 
+/// What the draft block makes its input of (§12).
+pub struct Joining<B: Backend> {
+    /// `e_proj`
+    pub e_proj: B::Matrix,
+    /// `h_proj`
+    pub h_proj: B::Matrix,
+    /// `enorm`
+    pub enorm: B::Vector,
+    /// `hnorm`
+    pub hnorm: B::Vector,
+}
+
+/// The draft block (§12). Embedding and output matrix are the main model's.
+pub struct MtpWeights<B: Backend> {
+    /// Its input.
+    pub joining: Joining<B>,
+    /// Its layer, a sliding one.
+    pub layer: Layer<B>,
+    /// Hyper-connections of its head.
+    pub hc_head: HcSite<B>,
+    /// `norm` of its head.
+    pub norm: B::Vector,
+}
+
 /// The format of a tensor type, if kernels exist for it.
 pub fn format_of(ty: TensorType) -> Option<Format> {
     let same_name = |f: &Format| f.name().eq_ignore_ascii_case(ty.name());
@@ -206,8 +230,8 @@ impl<B: Backend> Loader<'_, B> {
         })
     }
 
-    fn attention(&self, il: usize, kind: LayerKind) -> Result<Attention<B>> {
-        let (c, blk) = (self.config, |suffix: &str| format!("blk.{il}.{suffix}"));
+    fn attention(&self, prefix: &str, kind: LayerKind) -> Result<Attention<B>> {
+        let (c, blk) = (self.config, |suffix: &str| format!("{prefix}{suffix}"));
         let compressor = match kind.ratio() {
             Some(ratio) => Some(self.compressor(&blk("attn_compressor"), ratio, c.head_dim)?),
             None => None,
@@ -235,9 +259,9 @@ impl<B: Backend> Loader<'_, B> {
         })
     }
 
-    fn ffn(&self, il: usize) -> Result<Ffn<B>> {
-        let (c, blk) = (self.config, |suffix: &str| format!("blk.{il}.{suffix}"));
-        let routing = if c.is_hashed(il) {
+    fn ffn(&self, prefix: &str, is_hashed: bool) -> Result<Ffn<B>> {
+        let (c, blk) = (self.config, |suffix: &str| format!("{prefix}{suffix}"));
+        let routing = if is_hashed {
             Routing::Hash(self.hash_table(&blk("ffn_gate_tid2eid.weight"))?)
         } else {
             let name = blk("exp_probs_b.bias");
@@ -277,14 +301,66 @@ impl<B: Backend> Loader<'_, B> {
         self.backend.table(entries, width)
     }
 
-    fn layer(&self, il: usize, kind: LayerKind) -> Result<Layer<B>> {
+    fn layer(&self, prefix: &str, kind: LayerKind, is_hashed: bool) -> Result<Layer<B>> {
         let values = 2 * STREAMS + STREAMS * STREAMS;
         Ok(Layer {
             kind,
-            hc_attn: self.hc(&format!("blk.{il}.hc_attn"), values, 3)?,
-            attn: self.attention(il, kind)?,
-            hc_ffn: self.hc(&format!("blk.{il}.hc_ffn"), values, 3)?,
-            ffn: self.ffn(il)?,
+            hc_attn: self.hc(&format!("{prefix}hc_attn"), values, 3)?,
+            attn: self.attention(prefix, kind)?,
+            hc_ffn: self.hc(&format!("{prefix}hc_ffn"), values, 3)?,
+            ffn: self.ffn(prefix, is_hashed)?,
+        })
+    }
+}
+
+/// How the tensors of a draft block are called.
+struct MtpNames {
+    /// Before the names of the layer.
+    layer: String,
+    /// Before those of what only the block has.
+    own: String,
+    /// The norm of its head.
+    norm: &'static str,
+}
+
+impl MtpNames {
+    /// Those in `file`: a file of the block alone has `mtp.0.`, llama.cpp counts the block as one more layer.
+    fn find(file: &File) -> Result<Self> {
+        const PROJECTION: &str = "h_proj.weight";
+        let first = format!("mtp.0.{PROJECTION}");
+        if file.tensor(&first).is_some() {
+            return Ok(Self { layer: "mtp.0.".to_owned(), own: "mtp.0.".to_owned(), norm: "norm.weight" });
+        }
+        let suffix = format!("nextn.{PROJECTION}");
+        let layer = file.tensors().iter().find_map(|tensor| tensor.name.strip_suffix(&suffix));
+        let layer = layer.ok_or(Error::NotADraftBlock(first))?;
+        Ok(Self { layer: layer.to_owned(), own: format!("{layer}nextn."), norm: "shared_head_norm.weight" })
+    }
+}
+
+impl<B: Backend> MtpWeights<B> {
+    /// Binds the draft block in `file`. `config` is that of its one layer.
+    ///
+    /// # Errors
+    /// There is no such block, or it does not fit the model; a type without kernels.
+    pub fn load(file: &Arc<File>, backend: &B, config: &Config) -> Result<Self> {
+        let load = Loader { file, backend, config };
+        let MtpNames { layer, own, norm } = MtpNames::find(file)?;
+        let square = |name: &str| load.matrix(&format!("{own}{name}.weight"), config.embd, config.embd);
+        let vector = |name: &str| load.vector(&format!("{own}{name}"), config.embd);
+        let joining = Joining {
+            e_proj: square("e_proj")?,
+            h_proj: square("h_proj")?,
+            enorm: vector("enorm.weight")?,
+            hnorm: vector("hnorm.weight")?,
+        };
+        // Optional in the main model, but a block without it was cut out wrongly.
+        load.find(&format!("{layer}exp_probs_b.bias"), &[config.experts])?;
+        Ok(Self {
+            joining,
+            hc_head: load.hc(&format!("{own}hc_head"), STREAMS, 1)?,
+            norm: vector(norm)?,
+            layer: load.layer(&layer, LayerKind::Sliding, false)?,
         })
     }
 }
@@ -301,7 +377,8 @@ impl<B: Backend> Weights<B> {
     /// A tensor that is missing, has another shape or a type without kernels; a hash table with an unknown expert.
     pub fn load(file: &Arc<File>, backend: &B, config: &Config) -> Result<Self> {
         let load = Loader { file, backend, config };
-        let layers = config.layers.iter().enumerate().map(|(il, kind)| load.layer(il, *kind));
+        let layer = |(il, kind): (usize, &LayerKind)| load.layer(&format!("blk.{il}."), *kind, config.is_hashed(il));
+        let layers = config.layers.iter().enumerate().map(layer);
         Ok(Self {
             embd: load.matrix("token_embd.weight", config.vocab, config.embd)?,
             layers: layers.collect::<Result<_>>()?,

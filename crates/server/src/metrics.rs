@@ -2,6 +2,7 @@
 
 use crate::turn::Event;
 use ds4_engine::scheduler::Stats;
+use ds4_engine::speculation::DraftStats;
 use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -105,8 +106,35 @@ impl Metrics {
             // Writing to a string does not fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
+        stats.drafts.iter().for_each(|drafts| add_drafts(&mut text, drafts));
         text
     }
+}
+
+/// What tokens that were guessed ahead came to.
+fn add_drafts(text: &mut String, drafts: &DraftStats) {
+    let by_depth = [
+        (
+            "ds4_drafts_total",
+            "Tokens guessed ahead and evaluated, by their place behind the certain one",
+            drafts.drafted,
+        ),
+        ("ds4_drafts_accepted_total", "Guessed tokens that the model chose too", drafts.accepted),
+    ];
+    for (name, help, counts) in by_depth {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (depth, count) in (1..).zip(counts) {
+            let _ = writeln!(text, "{name}{{depth=\"{depth}\"}} {count}");
+        }
+    }
+    let (seconds, depth) = (drafts.seconds, drafts.depth);
+    let _ = writeln!(
+        text,
+        "# HELP ds4_draft_seconds_total Time in the draft block\n# TYPE ds4_draft_seconds_total counter\n\
+         ds4_draft_seconds_total {seconds}\n\
+         # HELP ds4_draft_depth Tokens guessed at a time, 0 while that does not pay\n# TYPE ds4_draft_depth gauge\n\
+         ds4_draft_depth {depth}"
+    );
 }
 
 /// From a millisecond to half an hour.

@@ -3,7 +3,8 @@
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::RowFormat;
 use ds4_engine::scheduler::{Handle, Scheduler, SchedulerOptions};
-use ds4_engine::{Config, Engine, EngineOptions};
+use ds4_engine::speculation::Speculation;
+use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions, Pairing};
 use ds4_gguf::File;
 use ds4_server::http::Access;
 use ds4_server::service::Service;
@@ -25,14 +26,26 @@ fn start(keys: &[&str]) -> SocketAddr {
 }
 
 fn start_with(keys: &[&str], context: usize) -> SocketAddr {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/ds4-demo-q2.gguf");
-    let file = Arc::new(File::open(&path).unwrap());
+    start_drafting(keys, context, None)
+}
+
+/// A server that guesses so many tokens ahead.
+fn start_drafting(keys: &[&str], context: usize, drafts: Option<usize>) -> SocketAddr {
+    let open = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo").join(name);
+        Arc::new(File::open(&path).unwrap())
+    };
+    let file = open("ds4-demo-q2.gguf");
     let config = Config::from_file(&file).unwrap();
     let tokenizer = Arc::new(Tokenizer::from_gguf(file.metadata()).unwrap());
     let cpu = CpuOptions { precision: Precision::Exact, threads: 2, rows: RowFormat::Native };
     let backend = CpuBackend::new(&config, cpu).unwrap();
-    let engine = Engine::new(file, config, backend, EngineOptions { context, chunk: 64 }).unwrap();
-    let (handle, _thread) = Handle::start(Scheduler::new(engine, SchedulerOptions::default())).unwrap();
+    let options = EngineOptions { context, chunk: 64 };
+    let drafter = drafts.map(|_| DrafterOptions { file: open("ds4-demo-mtp.gguf"), pairing: Pairing::Next });
+    let engine = Engine::with_drafter(file, config, backend, options, drafter.as_ref()).unwrap();
+    let mut scheduler = Scheduler::new(engine, SchedulerOptions::default());
+    drafts.into_iter().for_each(|depth| scheduler.speculate(Speculation::always(depth)));
+    let (handle, _thread) = Handle::start(scheduler).unwrap();
     let facts =
         ServerFacts { context, effort: Default::default(), default_max_tokens: None, strict_thinking_sampling: false };
     let service = Arc::new(Service::new(handle, tokenizer, facts).unwrap());
@@ -623,5 +636,62 @@ fn hidden_reasoning_is_not_silence() {
         let length = stream.read(&mut bytes).unwrap();
         assert!(length > 0, "{}", String::from_utf8_lossy(&said));
         said.extend_from_slice(&bytes[..length]);
+    }
+}
+
+#[test]
+fn tokens_guessed_ahead_change_no_answer() {
+    let servers = [None, Some(3)].map(|drafts| start_drafting(&[], CONTEXT, drafts));
+    let question = json!([user("What is 57 + 85?")]);
+    let weather = json!({"type": "function", "function": {"name": "get_weather", "parameters": {
+        "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}});
+    let shape = json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": {
+        "type": "object", "properties": {"sum": {"type": "integer"}, "unit": {"enum": ["m", "kg"]}},
+        "required": ["sum", "unit"], "additionalProperties": false}}});
+    let bodies = [
+        json!({"messages": question, "temperature": 0}),
+        json!({"messages": question, "temperature": 0, "stop": ["carry"]}),
+        json!({"messages": question, "temperature": 0, "max_tokens": 17, "logprobs": true, "top_logprobs": 2}),
+        json!({"messages": question, "temperature": 1.3, "seed": 11, "n": 3, "max_tokens": 40, "presence_penalty": 0.5}),
+        json!({"messages": question, "seed": 3, "response_format": shape, "max_tokens": 120}),
+        json!({"messages": [user("What is the weather in Paris?")], "tools": [weather], "tool_choice": "required",
+            "seed": 5, "max_tokens": 200}),
+        json!({"messages": [question[0], {"role": "assistant", "content": "142"}, user("What is 12 + 30?")],
+            "temperature": 0, "max_tokens": 60}),
+    ];
+    let answers = servers.map(|address| {
+        let ask = |body: &Value| {
+            let body = body.clone();
+            std::thread::spawn(move || chat(address, &body)["choices"].take())
+        };
+        // All at once, then once more from what is kept of them.
+        let together: Vec<_> = bodies.iter().map(ask).collect();
+        let mut answers: Vec<Value> = together.into_iter().map(|answer| answer.join().unwrap()).collect();
+        answers.extend(bodies.iter().map(|body| chat(address, body)["choices"].take()));
+        answers.iter_mut().for_each(forget_ids);
+        answers
+    });
+    for (without, with) in answers[0].iter().zip(&answers[1]) {
+        assert_eq!(without, with);
+    }
+    let (_, metrics) = ask(servers[1], "GET", "/metrics", "", "");
+    let count = |name: &str| -> f64 {
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap().parse().unwrap()
+    };
+    let (tried, right) = (count("ds4_drafts_total{depth=\"2\"}"), count("ds4_drafts_accepted_total{depth=\"2\"}"));
+    assert!(right > 50.0 && right < tried, "{right} of {tried}");
+    assert!(count("ds4_draft_seconds_total") > 0.0 && count("ds4_draft_depth") == 3.0);
+    assert!(!ask(servers[0], "GET", "/metrics", "", "").1.contains("draft"));
+}
+
+/// Takes away what is random in an answer.
+fn forget_ids(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove("id");
+            members.values_mut().for_each(forget_ids);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_ids),
+        _ => {}
     }
 }

@@ -8,6 +8,7 @@ mod kv;
 mod quantize;
 mod run;
 mod serve;
+mod steer;
 mod tokenize;
 
 pub use chat::{ChatArgs, FormatArgs};
@@ -16,8 +17,9 @@ pub use devices::DevicesArgs;
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
-pub use run::{ComputeArgs, OnOff, RunArgs, SamplingArgs};
+pub use run::{ComputeArgs, DraftArgs, OnOff, RunArgs, SamplingArgs};
 pub use serve::ServeArgs;
+pub use steer::{DirectionArgs, SteerArgs};
 pub use tokenize::TokenizeArgs;
 
 use clap::builder::RangedU64ValueParser;
@@ -70,6 +72,8 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Write a model with tensors of other types
     Quantize(QuantizeArgs),
+    /// Make a direction for --steer of two sets of prompts
+    Direction(DirectionArgs),
     /// Numbers for other programs to check, and a small model to check with
     #[command(subcommand)]
     Debug(Debug),

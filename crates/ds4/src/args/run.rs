@@ -1,8 +1,9 @@
 //! `ds4 run`
 
-use super::{CONTEXT_MAX, FormatArgs, ModelArgs, tokens};
+use super::{CONTEXT_MAX, FormatArgs, ModelArgs, SteerArgs, tokens};
 use clap::{Args, ValueEnum};
 use ds4_engine::CHUNK_MAX;
+use ds4_engine::kv::DRAFTS_MAX;
 use std::path::PathBuf;
 
 /// Most alternatives a step of `--dump-logprobs`.
@@ -128,6 +129,22 @@ pub struct ComputeArgs {
     /// The model's own rounding of KV rows to FP8, FP4 and F16
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = OnOff::On)]
     pub kv_rounding: OnOff,
+    #[command(flatten)]
+    pub drafts: DraftArgs,
+    #[command(flatten)]
+    pub steer: SteerArgs,
+}
+
+/// Whether tokens are guessed ahead.
+#[derive(Args, Clone)]
+pub struct DraftArgs {
+    /// GGUF file of the model's multi-token block. It guesses tokens ahead, which the model then checks together: that may be
+    /// faster, and what is generated stays the same
+    #[arg(long, value_name = "FILE")]
+    pub mtp: Option<PathBuf>,
+    /// Most tokens to guess at a time, 1 to 8; fewer or none while that does not pay
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = tokens(DRAFTS_MAX as u64), requires = "mtp")]
+    pub draft: usize,
 }
 
 /// What to print or write instead of a completion.
@@ -201,8 +218,9 @@ mod tests {
 
     #[test]
     fn numbers_outside_their_range_are_refused() {
-        let parse =
-            |flag: &str, value: &str| Cli::try_parse_from(["ds4", "run", "-m", "m", "-p", "x", flag, value]).is_ok();
+        let parse = |flag: &str, value: &str| {
+            Cli::try_parse_from(["ds4", "run", "-m", "m", "--mtp", "d", "-p", "x", flag, value]).is_ok()
+        };
         for (flag, good, bad) in [
             ("--temp", "0", "-0.1"),
             ("--temp", "100", "100.1"),
@@ -213,6 +231,7 @@ mod tests {
             ("--repetition-penalty", "0.5", "0"),
             ("--ctx", "4294967296", "4294967297"),
             ("--chunk", "8192", "0"),
+            ("--draft", "8", "9"),
             ("-n", "1", "0"),
             ("--seed", "0", "-1"),
         ] {
@@ -242,6 +261,7 @@ mod tests {
             &["-p", "x", "--dump-tokens", "--seed", "1"],
             &["--perplexity", "f", "--dump-tokens"],
             &["--perplexity", "f", "--seed", "3"],
+            &["-p", "x", "--draft", "2"],
         ] {
             assert!(!parse(wrong), "{wrong:?}");
         }

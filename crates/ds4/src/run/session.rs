@@ -1,14 +1,18 @@
 //! One sequence on a loaded model.
 
 use crate::args::RunArgs;
+use crate::drafts;
 use crate::interrupt::{self, Interrupt};
 use crate::model::{Compute, Model};
 use crate::output;
 use crate::progress::Progress;
 use crate::single::Single;
 use anyhow::Result;
+use ds4_engine::kv::DRAFTS_MAX;
+use ds4_engine::speculation::{DraftStats, Speculation};
 use ds4_engine::{Error, Logits, TokenId};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::fmt;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -18,6 +22,19 @@ pub struct Session {
     single: Box<dyn Single>,
     interrupt: Interrupt,
     timings: Timings,
+    speculation: Option<Speculation>,
+    ahead: Ahead,
+}
+
+/// Drafts that were evaluated.
+#[derive(Default)]
+struct Ahead {
+    /// Those not chosen yet, with the logits that follow them.
+    rows: VecDeque<(TokenId, Vec<f32>)>,
+    /// Of the last step.
+    drafted: usize,
+    /// Of those, the ones that were chosen.
+    accepted: usize,
 }
 
 /// Seconds and tokens of the parts of a run.
@@ -27,19 +44,46 @@ pub struct Timings {
     prefill_tokens: usize,
     prefill_s: f64,
     prefill_tokens_per_s: f64,
-    /// Tokens evaluated one by one. The last one of a completion is chosen but not evaluated.
+    /// Tokens evaluated one by one, or guessed and right. The last one of a completion is chosen but not evaluated.
     decode_tokens: usize,
     decode_s: f64,
     decode_tokens_per_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drafts: Option<Drafts>,
+}
+
+/// What came of tokens that were guessed ahead.
+#[derive(Clone, Copy, Serialize)]
+struct Drafts {
+    drafted: u64,
+    accepted: u64,
+    /// By their place behind the certain token.
+    drafted_by_depth: [u64; DRAFTS_MAX],
+    accepted_by_depth: [u64; DRAFTS_MAX],
+    /// Seconds in the draft block, part of `decode_s`.
+    draft_s: f64,
+}
+
+impl From<DraftStats> for Drafts {
+    fn from(stats: DraftStats) -> Self {
+        Self {
+            drafted: stats.drafted.iter().sum(),
+            accepted: stats.accepted.iter().sum(),
+            drafted_by_depth: stats.drafted,
+            accepted_by_depth: stats.accepted,
+            draft_s: stats.seconds,
+        }
+    }
 }
 
 impl Session {
     /// Loads `model` for the work that `args` describe, if the context fits into memory. `started` is when loading began.
     pub fn new(args: &RunArgs, model: Model, started: Instant) -> Result<Self> {
         let interrupt = Interrupt::install()?;
-        let single = model.load(&Compute::new(&args.model, &args.compute))?.single()?;
+        let single = model.extended(&args.compute)?.load(&Compute::new(&args.model, &args.compute))?.single()?;
         let timings = Timings { load_s: started.elapsed().as_secs_f64(), ..Timings::default() };
-        Ok(Self { single, interrupt, timings })
+        let speculation = drafts::speculation(&args.compute.drafts);
+        Ok(Self { single, interrupt, timings, speculation, ahead: Ahead::default() })
     }
 
     /// Tokens of the vocabulary.
@@ -54,7 +98,7 @@ impl Session {
 
     /// Evaluates the prompt in chunks; the logits of its last position.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<Option<Vec<f32>>> {
-        let Self { single, interrupt, timings } = self;
+        let Self { single, interrupt, timings, .. } = self;
         let progress = Progress::start("prefill", "tokens", tokens.len());
         let begin = Instant::now();
         let mut report = |done| progress.set(done);
@@ -66,11 +110,54 @@ impl Session {
     /// Appends one token; the logits that follow it.
     pub fn decode(&mut self, token: TokenId) -> Result<Option<Vec<f32>>> {
         let begin = Instant::now();
-        let logits = self.step(&[token], Logits::Last)?;
+        let logits = match self.evaluated(token)? {
+            Some(logits) => Some(logits),
+            None => self.step_with_drafts(token)?,
+        };
         if logits.is_some() {
             self.timings.add_decode(begin);
         }
         Ok(logits)
+    }
+
+    /// The logits that follow `token`, if it was evaluated as a draft. Another token makes drafts void.
+    fn evaluated(&mut self, token: TokenId) -> Result<Option<Vec<f32>>> {
+        let wrong = self.ahead.rows.len();
+        match self.ahead.rows.pop_front() {
+            None => Ok(None),
+            Some((draft, logits)) if draft == token => {
+                self.ahead.accepted += 1;
+                Ok(Some(logits))
+            }
+            Some(_) => {
+                self.ahead.rows.clear();
+                let right = self.single.tokens().len() - wrong;
+                self.single.take_back(right)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Appends a token and what may follow it.
+    fn step_with_drafts(&mut self, token: TokenId) -> Result<Option<Vec<f32>>> {
+        let Self { single, speculation: Some(speculation), ahead, .. } = self else {
+            return self.step(&[token], Logits::Last);
+        };
+        speculation.judged(ahead.drafted, ahead.accepted);
+        let room = single.context().saturating_sub(single.tokens().len() + 1).min(single.chunk() - 1);
+        let depth = speculation.depth(1).min(room);
+        let (begin, has_caught_up) = (Instant::now(), single.undrafted() > DRAFTS_MAX + 1);
+        let drafts = single.draft(token, depth)?;
+        speculation.drafted(depth, begin.elapsed().as_secs_f64(), has_caught_up);
+        *ahead = Ahead { drafted: drafts.len(), ..Ahead::default() };
+        let begin = Instant::now();
+        let Some(mut logits) = self.step(&[&[token], &drafts[..]].concat(), Logits::All)? else { return Ok(None) };
+        let vocab = self.vocab();
+        self.speculation.iter_mut().for_each(|s| s.stepped(1 + drafts.len(), begin.elapsed().as_secs_f64()));
+        let rows = logits[vocab..].chunks_exact(vocab).map(<[f32]>::to_vec);
+        self.ahead.rows = drafts.into_iter().zip(rows).collect();
+        logits.truncate(vocab);
+        Ok(Some(logits))
     }
 
     /// Appends tokens, at most [`chunk`](Self::chunk); the logits that follow each.
@@ -95,12 +182,13 @@ impl Session {
 
     /// How long things took so far.
     pub fn timings(&self) -> Timings {
-        self.timings
+        let drafts = self.speculation.as_ref().map(|speculation| speculation.stats().into());
+        Timings { drafts, ..self.timings }
     }
 
     /// Tells how long things took; the exit code of a run that ends here.
     pub fn end(&self) -> ExitCode {
-        output::notice(&self.timings.to_string());
+        output::notice(&self.timings().to_string());
         self.exit_code()
     }
 
@@ -143,6 +231,8 @@ impl fmt::Display for Timings {
             f,
             "load {load_s:.2} s, prefill {prefill_tokens} tokens {prefill_tokens_per_s:.2} t/s, \
              decode {decode_tokens} tokens {decode_tokens_per_s:.2} t/s"
-        )
+        )?;
+        let Some(Drafts { drafted, accepted, .. }) = &self.drafts else { return Ok(()) };
+        write!(f, ", {accepted} of {drafted} guessed tokens right")
     }
 }

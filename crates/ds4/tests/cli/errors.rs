@@ -187,3 +187,31 @@ fn help_goes_to_standard_output() {
         assert!(help.contains("Usage: ds4") && help.contains("Example"), "{help}");
     }
 }
+
+#[test]
+fn a_draft_block_that_does_not_fit() {
+    let demo = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo").join(name);
+    let (demo, whole) = (demo("ds4-demo-mtp.gguf"), demo("ds4-demo-q2.gguf"));
+    let run = |path: &str, parts: &[&str]| {
+        fails(&["run", "--backend", "cpu", "-m", model(), "--mtp", path, "-p", "x"], parts)
+    };
+    run(str(&demo), &["ds4-demo-mtp.gguf: tensor mtp.0.", " has dimensions [", "expected ["]);
+    run(model(), &["tiny.gguf: tensor mtp.0.h_proj.weight is missing", "not the file of a draft block"]);
+    let directory = directory("errors_drafts");
+    let bytes = std::fs::read(&demo).unwrap();
+    let short = write(&directory, "short.gguf", &bytes[..bytes.len() - 1000]);
+    run(&short, &["short.gguf: tensor \"mtp.0.", "the file ends at byte", "fetch the file again"]);
+    let file = open(str(&demo));
+    let mut writer = Writer::new();
+    for (key, value) in file.metadata().iter() {
+        writer.metadata(key, value.clone());
+    }
+    for tensor in file.tensors().iter().filter(|tensor| tensor.name != "mtp.0.exp_probs_b.bias") {
+        writer.tensor(tensor.name.clone(), &tensor.dims, tensor.ty, file.data(tensor).to_vec());
+    }
+    let mut bytes = Vec::new();
+    writer.write_to(&mut bytes).unwrap();
+    let without = write(&directory, "without.gguf", bytes);
+    let args = ["run", "--backend", "cpu", "-m", str(&whole), "--mtp", &without, "-p", "x"];
+    fails(&args, &["without.gguf: tensor mtp.0.exp_probs_b.bias is missing"]);
+}

@@ -9,6 +9,7 @@ mod interrupt;
 mod kv;
 mod quantize;
 mod run;
+mod steering;
 mod support;
 mod tiny_model;
 mod tokenize;

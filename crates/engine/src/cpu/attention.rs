@@ -148,7 +148,7 @@ pub(super) fn attend(
             q.chunks_exact_mut(c.head_dim).for_each(|o| rotate_back(&mut o[c.head_dim - rope.dims()..], &table));
         });
         let end = segment.start + n;
-        for position in segment.start.max(end.saturating_sub(c.window))..end {
+        for position in segment.start.max(end.saturating_sub(cache.ring()))..end {
             let row = segment.rows.start + position - segment.start;
             cache.write_window(il, position, &kv.data[row * kv.width..(row + 1) * kv.width]);
         }

@@ -51,7 +51,7 @@ pub(super) fn compress(
             cache.write_row(place.il, place.stream, *row, values);
         }
         if let Some(state) = cache.state_mut(place.il, place.stream) {
-            for position in state.live(end).filter(|p| *p >= segment.start) {
+            for position in state.kept(end).filter(|p| *p >= segment.start) {
                 let at = (segment.rows.start + position - segment.start) * width;
                 state.store(position, &k.data[at..at + width], &g.data[at..at + width]);
             }

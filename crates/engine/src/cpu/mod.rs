@@ -21,7 +21,7 @@ mod moe;
 use crate::backend::{Backend, CompressedStream, MatrixShape, Prepare, Projection, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::kv::{Cache, KvLayout, Page, RowFormat};
+use crate::kv::{Cache, DRAFTS_MAX, KvLayout, Page, RowFormat};
 use crate::rope::Rope;
 use crate::weights::{Attention, Ffn, HcSite};
 use ds4_gguf::{File, TensorInfo};
@@ -102,6 +102,7 @@ pub struct CpuBackend {
     kernels: Kernels,
     precision: Precision,
     layout: Arc<KvLayout>,
+    draft_layout: Arc<KvLayout>,
     pool: rayon::ThreadPool,
     scratch: Mutex<moe::Scratch>,
 }
@@ -118,10 +119,12 @@ impl CpuBackend {
             .build()
             .map_err(|e| Error::Threads(e.to_string()))?;
         let layout = Arc::new(KvLayout::new(config, options.rows));
+        let draft_layout = Arc::new(KvLayout::new(&config.of_draft_block(), options.rows));
         Ok(Self {
             kernels: Kernels::new(Isa::best(), options.precision.sums()),
             precision: options.precision,
             layout,
+            draft_layout,
             pool,
             scratch: Mutex::default(),
         })
@@ -352,5 +355,27 @@ impl Backend for CpuBackend {
     ) -> Result<()> {
         hyper::head(self, step, rows, site, norm, x, e);
         Ok(())
+    }
+
+    fn drafts_max(&self) -> usize {
+        DRAFTS_MAX
+    }
+
+    fn draft_cache(&self) -> Result<Cache> {
+        Ok(Cache::new(Arc::clone(&self.draft_layout)))
+    }
+
+    fn take_back(&self, cache: &mut Cache, tokens: usize) -> Result<()> {
+        cache.take_back(tokens);
+        Ok(())
+    }
+
+    fn write(&self, buffer: &mut Buffer, values: &[f32]) -> Result<()> {
+        buffer.data[..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
+    fn read_rows(&self, buffer: &Buffer, rows: std::ops::Range<usize>) -> Result<Vec<f32>> {
+        Ok(buffer.data[rows.start * buffer.width..rows.end * buffer.width].to_vec())
     }
 }

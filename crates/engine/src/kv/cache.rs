@@ -1,6 +1,6 @@
 //! Pages and frontier of one sequence in host memory.
 
-use super::layout::{KvLayout, PAGE_TOKENS, RowFormat};
+use super::layout::{DRAFTS_MAX, KvLayout, PAGE_TOKENS, RowFormat};
 use super::rounding::{fp4_decode, fp4_encode, fp8_decode, fp8_encode};
 use crate::backend::CompressedStream;
 use crate::config::{FP4_BLOCK, FP8_BLOCK, LayerKind};
@@ -26,7 +26,7 @@ impl Page {
     }
 }
 
-/// The most recent rows of a layer, a ring addressed by position modulo the window.
+/// The most recent rows of a layer, a ring addressed by position modulo its size.
 #[derive(Clone)]
 pub(super) enum Window {
     F16(Box<[f16]>),
@@ -47,11 +47,11 @@ pub struct CompressorState {
 impl CompressorState {
     pub(super) fn new(ratio: usize, dim: usize) -> Self {
         let (rows, width) = if has_overlap(ratio) { (2 * ratio, 2 * dim) } else { (ratio, dim) };
-        let zeros = || vec![0.0; rows * width].into_boxed_slice();
+        let zeros = || vec![0.0; (rows + DRAFTS_MAX) * width].into_boxed_slice();
         Self { ratio, width, kv: zeros(), score: zeros() }
     }
 
-    /// Slot of a position: windows alternate between the two halves, so that nothing has to be moved.
+    /// Slot of a position: a ring, so that nothing has to be moved when a window closes.
     pub(super) fn slot(&self, position: usize) -> usize {
         position % (self.kv.len() / self.width)
     }
@@ -75,6 +75,11 @@ impl CompressorState {
         let first = if has_overlap(self.ratio) { open.saturating_sub(self.ratio) } else { open };
         first..end
     }
+
+    /// Positions before `end` that a later window can need if up to [`DRAFTS_MAX`] tokens are taken back.
+    pub fn kept(&self, end: usize) -> std::ops::Range<usize> {
+        self.live(end.saturating_sub(DRAFTS_MAX)).start..end
+    }
 }
 
 #[derive(Clone)]
@@ -97,8 +102,8 @@ impl Cache {
     pub fn new(layout: Arc<KvLayout>) -> Self {
         let frontier = layout.layers.iter().map(|l| LayerFrontier {
             window: match layout.format {
-                RowFormat::Native => Window::F16(vec![f16::ZERO; layout.window * layout.head_dim].into()),
-                RowFormat::Unrounded => Window::F32(vec![0.0; layout.window * layout.head_dim].into()),
+                RowFormat::Native => Window::F16(vec![f16::ZERO; layout.ring() * layout.head_dim].into()),
+                RowFormat::Unrounded => Window::F32(vec![0.0; layout.ring() * layout.head_dim].into()),
             },
             compressor: l.kind.ratio().map(|r| CompressorState::new(r, layout.head_dim)),
             index: (l.kind == LayerKind::Csa).then(|| CompressorState::new(4, layout.index_dim)),
@@ -129,6 +134,17 @@ impl Cache {
             self.pages.push(Arc::new(Page(bytes.into())));
         }
         Ok(())
+    }
+
+    /// Makes the state that of its first `tokens` tokens, at most [`DRAFTS_MAX`] fewer than it has: what later tokens left in the
+    /// rings and in the open page is never read before it is written again.
+    pub fn take_back(&mut self, tokens: usize) {
+        self.pages.truncate(self.layout.pages(tokens));
+    }
+
+    /// Rows of the window that are kept.
+    pub fn ring(&self) -> usize {
+        self.layout.ring()
     }
 
     /// Pages held, whether shared or not.
@@ -167,7 +183,7 @@ impl Cache {
     pub fn read_window(&self, il: usize, range: std::ops::Range<usize>, out: &mut [f32]) {
         let d = self.layout.head_dim;
         for (position, out) in range.zip(out.chunks_exact_mut(d)) {
-            let at = position % self.layout.window * d;
+            let at = position % self.layout.ring() * d;
             match &self.frontier[il].window {
                 Window::F16(rows) => out.iter_mut().zip(&rows[at..at + d]).for_each(|(o, v)| *o = v.to_f32()),
                 Window::F32(rows) => out.copy_from_slice(&rows[at..at + d]),
@@ -178,7 +194,7 @@ impl Cache {
     /// Stores the row of `position`; values are already rounded to what the window holds.
     pub fn write_window(&mut self, il: usize, position: usize, row: &[f32]) {
         let d = self.layout.head_dim;
-        let at = position % self.layout.window * d;
+        let at = position % self.layout.ring() * d;
         match &mut self.frontier[il].window {
             Window::F16(rows) => rows[at..at + d].iter_mut().zip(row).for_each(|(o, v)| *o = f16::from_f32(*v)),
             Window::F32(rows) => rows[at..at + d].copy_from_slice(row),

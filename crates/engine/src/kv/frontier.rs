@@ -138,9 +138,9 @@ fn take<'a>(rest: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
 
 /// Places in the ring of the rows that the window has after `tokens` tokens, the oldest first.
 fn window_rows(layout: &KvLayout, tokens: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-    let (window, d) = (layout.window, layout.head_dim);
+    let (window, ring, d) = (layout.window, layout.ring(), layout.head_dim);
     (tokens.saturating_sub(window)..tokens).map(move |position| {
-        let at = position % window * d;
+        let at = position % ring * d;
         at..at + d
     })
 }

@@ -5,6 +5,10 @@ use crate::config::{Config, FP4_BLOCK, FP8_BLOCK, LayerKind};
 /// Tokens that a page covers: the larger ratio, so that every window closes inside one page.
 pub const PAGE_TOKENS: usize = 128;
 
+/// Tokens that can be taken back from the end of a state, and so the most that are drafted at once. Rings have as many
+/// rows more than the model looks at, so that what a rejected draft wrote replaced nothing that is still needed.
+pub const DRAFTS_MAX: usize = 8;
+
 /// How rows are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RowFormat {
@@ -96,6 +100,11 @@ impl KvLayout {
         }
     }
 
+    /// Rows of the ring that holds a layer's window.
+    pub fn ring(&self) -> usize {
+        self.window + DRAFTS_MAX
+    }
+
     /// Pages that `tokens` tokens touch.
     pub fn pages(&self, tokens: usize) -> usize {
         tokens.div_ceil(PAGE_TOKENS)
@@ -112,9 +121,9 @@ impl KvLayout {
             RowFormat::Native => 2,
             RowFormat::Unrounded => 4,
         };
-        let state = |rows: usize, width: usize| 2 * 4 * (rows * width) as u64;
+        let state = |rows: usize, width: usize| 2 * 4 * ((rows + DRAFTS_MAX) * width) as u64;
         let layer = |l: &LayerLayout| {
-            let window = (self.window * self.head_dim * window_value) as u64;
+            let window = (self.ring() * self.head_dim * window_value) as u64;
             window
                 + match l.kind {
                     LayerKind::Sliding => 0,

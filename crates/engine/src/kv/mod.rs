@@ -17,4 +17,4 @@ mod layout;
 pub mod rounding;
 
 pub use cache::{Cache, CompressorState, Page};
-pub use layout::{KvLayout, LayerLayout, PAGE_TOKENS, RowFormat};
+pub use layout::{DRAFTS_MAX, KvLayout, LayerLayout, PAGE_TOKENS, RowFormat};

@@ -4,7 +4,12 @@
 //! large as the pause that running answers may suffer allows. Sequences are admitted while the memory that they may come
 //! to need is there; the rest of the budget holds the prefix cache. With a [`Disk`], prompts continue checkpoints from there
 //! too: a job whose state is being loaded waits while others go on.
+//!
+//! With a [`Speculation`], a sequence that decodes may bring drafts of its next tokens as further rows. Its follower chooses
+//! from the logits of each row as ever; drafts that it did not choose are taken back. So it does not matter to an answer whether or how well
+//! tokens were drafted: what is chosen, with which random numbers, is the same.
 
+mod drafts;
 mod handle;
 
 pub use handle::{Handle, Refused};
@@ -13,6 +18,7 @@ use crate::backend::Backend;
 use crate::disk::{Disk, DiskStats, Role};
 use crate::kv::PAGE_TOKENS;
 use crate::prefix::PrefixCache;
+use crate::speculation::{DraftStats, Speculation};
 use crate::{Engine, Logits, Result, Rows, Sequence, TokenId};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -108,6 +114,8 @@ pub struct Stats {
     pub loading: usize,
     /// What the disk did, if there is one.
     pub disk: Option<DiskStats>,
+    /// What drafts came to, if tokens are drafted.
+    pub drafts: Option<DraftStats>,
 }
 
 /// A sequence that runs.
@@ -123,6 +131,10 @@ struct Active<B: Backend> {
     followers: Vec<Box<dyn Follower>>,
     /// The token to evaluate next, once the prompt is read.
     next: Option<TokenId>,
+    /// What may follow it, to be evaluated in the same step.
+    drafts: Vec<TokenId>,
+    /// Tokens of the longest sequence that can come of it.
+    most: usize,
     /// Bytes set aside.
     reserved: u64,
 }
@@ -136,13 +148,15 @@ impl<B: Backend> Active<B> {
     /// The same sequence and prompt, for another follower.
     fn fork(&self) -> Self {
         Self {
-            sequence: self.sequence.clone(),
+            sequence: self.sequence.fork(),
             prompt: Arc::clone(&self.prompt),
             checkpoints: Arc::clone(&self.checkpoints),
             page_ends: Arc::clone(&self.page_ends),
             at_page_end: self.at_page_end.clone(),
             followers: Vec::new(),
             next: None,
+            drafts: Vec::new(),
+            most: self.most,
             reserved: self.reserved,
         }
     }
@@ -185,6 +199,7 @@ pub struct Scheduler<B: Backend> {
     options: SchedulerOptions,
     cache: PrefixCache<B>,
     disk: Option<Disk<B>>,
+    speculation: Option<Speculation>,
     queue: VecDeque<Job>,
     loading: Vec<Loading>,
     active: Vec<Active<B>>,
@@ -203,6 +218,7 @@ impl<B: Backend + 'static> Scheduler<B> {
             options,
             cache: PrefixCache::default(),
             disk: None,
+            speculation: None,
             queue: VecDeque::new(),
             loading: Vec::new(),
             active: Vec::new(),
@@ -215,6 +231,11 @@ impl<B: Backend + 'static> Scheduler<B> {
     /// Saves states on `disk` and continues those that are there.
     pub fn use_disk(&mut self, disk: Disk<B>) {
         self.disk = Some(disk);
+    }
+
+    /// Lets the engine's draft block guess tokens ahead. Without one nothing changes.
+    pub fn speculate(&mut self, speculation: Speculation) {
+        self.speculation = self.engine.has_drafter().then_some(speculation);
     }
 
     /// The engine.
@@ -238,6 +259,7 @@ impl<B: Backend + 'static> Scheduler<B> {
             checkpoints: self.cache.len(),
             loading: self.loading.len(),
             disk: self.disk.as_ref().map(Disk::stats),
+            drafts: self.speculation.as_ref().map(Speculation::stats),
             ..self.stats
         }
     }
@@ -250,6 +272,11 @@ impl<B: Backend + 'static> Scheduler<B> {
         self.settle();
         if self.active.is_empty() {
             return !self.loading.is_empty();
+        }
+        if let Err(error) = self.draft() {
+            let all = vec![1; self.active.len()];
+            self.fail(&all, &error.to_string());
+            return true;
         }
         let slices = self.plan();
         let begin = Instant::now();
@@ -312,7 +339,7 @@ impl<B: Backend + 'static> Scheduler<B> {
         while let Some(job) = self.queue.front() {
             let answers = job.followers.len().max(1);
             let tokens = job.tokens.len().saturating_add(job.answer_tokens).min(self.engine.context());
-            let bytes = self.engine.backend().sequence_bytes(tokens).saturating_mul(answers as u64);
+            let bytes = self.engine.sequence_bytes(tokens).saturating_mul(answers as u64);
             let loading = self.loading.iter().map(|loading| loading.job.followers.len());
             let sequences: usize = self.active.iter().map(|active| active.followers.len()).chain(loading).sum();
             let has_room = self.reserved().saturating_add(bytes) <= self.options.kv_bytes
@@ -352,6 +379,7 @@ impl<B: Backend + 'static> Scheduler<B> {
         self.stats.cached_tokens += sequence.len() as u64;
         job.followers.iter_mut().for_each(|follower| follower.admitted(sequence.len()));
         let page_ends = page_ends(job.tokens.len(), &job.checkpoints, self.disk.is_some());
+        let most = job.tokens.len().saturating_add(job.answer_tokens);
         self.active.push(Active {
             sequence,
             prompt: job.tokens.into(),
@@ -360,6 +388,8 @@ impl<B: Backend + 'static> Scheduler<B> {
             at_page_end: None,
             followers: job.followers,
             next: None,
+            drafts: Vec::new(),
+            most,
             reserved,
         });
         self.is_unsettled = true;
@@ -402,17 +432,18 @@ impl<B: Backend + 'static> Scheduler<B> {
 
     /// Rows of each active sequence in the next step.
     fn plan(&mut self) -> Vec<usize> {
-        let decoding = self.active.iter().filter(|active| active.next.is_some()).count();
+        let of_decoding = self.active.iter().filter(|active| active.next.is_some());
+        let decoding: usize = of_decoding.map(|active| 1 + active.drafts.len()).sum();
         let mut room = self.engine.chunk() - decoding.min(self.engine.chunk());
         if decoding > 0 && self.row_seconds > 0.0 {
             let rows = self.options.pause.as_secs_f64() / self.row_seconds;
             room = room.min((rows as usize).saturating_sub(decoding).max(1));
         }
-        let mut reading = self.active.len() - decoding;
+        let mut reading = self.active.iter().filter(|active| active.next.is_none()).count();
         let mut slices = Vec::with_capacity(self.active.len());
         for active in &self.active {
             if active.next.is_some() {
-                slices.push(1);
+                slices.push(1 + active.drafts.len());
                 continue;
             }
             // An equal share for each prompt; what one leaves goes to those after it.
@@ -428,10 +459,15 @@ impl<B: Backend + 'static> Scheduler<B> {
     fn run(&mut self, slices: &[usize]) -> Result<Vec<f32>> {
         let mut pieces = Vec::with_capacity(slices.len());
         for (active, rows) in self.active.iter_mut().zip(slices).filter(|(_, rows)| **rows > 0) {
-            let Active { sequence, prompt, next, .. } = active;
+            let Active { sequence, prompt, next, drafts, .. } = active;
             let end = sequence.len() + rows;
-            let (tokens, logits) = match next {
-                Some(token) => (std::slice::from_ref(&*token), Logits::Last),
+            let (tokens, logits) = match &*next {
+                Some(token) if drafts.is_empty() => (std::slice::from_ref(token), Logits::Last),
+                Some(token) => {
+                    // With the drafts behind it, until they are judged.
+                    drafts.insert(0, *token);
+                    (&drafts[..], Logits::All)
+                }
                 None if end == prompt.len() => (&prompt[sequence.len()..end], Logits::Last),
                 None => (&prompt[sequence.len()..end], Logits::None),
             };
@@ -447,6 +483,11 @@ impl<B: Backend + 'static> Scheduler<B> {
             let now = seconds / rows as f64;
             self.row_seconds = if self.row_seconds == 0.0 { now } else { 0.7 * self.row_seconds + 0.3 * now };
         }
+        if let Some(speculation) = &mut self.speculation
+            && !has_prompt
+        {
+            speculation.stepped(rows, seconds);
+        }
     }
 
     /// Hands the logits of a step to the followers and makes the forks, checkpoints and ends that come of it.
@@ -454,11 +495,13 @@ impl<B: Backend + 'static> Scheduler<B> {
         let vocab = self.engine.config().vocab;
         let mut rows = logits.chunks_exact_mut(vocab);
         for (mut active, slice) in std::mem::take(&mut self.active).into_iter().zip(slices) {
-            let is_reading = active.next.is_none();
-            let counter = if is_reading { &mut self.stats.prefill_tokens } else { &mut self.stats.decode_tokens };
-            *counter += *slice as u64;
+            if active.next.is_some() {
+                self.judge(active, rows.by_ref().take(*slice).collect());
+                continue;
+            }
+            self.stats.prefill_tokens += *slice as u64;
             if *slice > 0 {
-                self.keep(&mut active, is_reading);
+                self.keep(&mut active, true);
             }
             if active.unread() > 0 {
                 self.active.push(active);
@@ -511,6 +554,11 @@ impl<B: Backend + 'static> Scheduler<B> {
     /// Lets `follower` choose what follows the sequence.
     fn follow(&mut self, mut active: Active<B>, mut follower: Box<dyn Follower>, logits: &mut [f32]) {
         active.next = follower.next(logits);
+        self.go_on(active, follower);
+    }
+
+    /// Goes on with what was chosen, or ends.
+    fn go_on(&mut self, mut active: Active<B>, mut follower: Box<dyn Follower>) {
         let why = match active.next {
             Some(_) if active.sequence.len() < self.engine.context() => {
                 active.followers.push(follower);
@@ -526,8 +574,9 @@ impl<B: Backend + 'static> Scheduler<B> {
         follower.ended(why);
     }
 
-    fn store(&mut self, sequence: Sequence<B>) {
+    fn store(&mut self, mut sequence: Sequence<B>) {
         self.is_unsettled = true;
+        sequence.forget_drafting();
         self.cache.store(sequence);
     }
 
