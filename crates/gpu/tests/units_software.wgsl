@@ -17,8 +17,6 @@ fn element(f: Factor, row: u32, column: u32) -> f32 {
     return f32(keys[f.at + row * KEY_STRIDE + column / 4u][column % 4u]);
 }
 
-fn no_sums() -> Sums { return Sums(); }
-
 fn multiply(a: Factor, b: Factor, c: Sums) -> Sums {
     var m = c;
     for (var k = 0u; k < 16u; k++) {

@@ -81,10 +81,10 @@ fn load_keys(row: u32, r: Row, oldest: u32, in_window: u32, total: u32, first: u
 }
 
 // A subgroup's tile of the scores from the first halves of the queries. With fewer tiles than subgroups some do the same.
-fn score_roughly(row: u32, unit: u32, none: Sums) {
+fn score_roughly(row: u32, unit: u32) {
     let head = unit % TILES / KEY_TILES * 16u;
     let key = unit % KEY_TILES * 16u;
-    var sum = none;
+    var sum: Sums;
     for (var k = 0u; k < BLOCKS; k++) {
         sum = multiply(query((row * HEADS + head) * (D / 2u) + 4u * k), key_columns(key * KEY_STRIDE + 4u * k), sum);
     }
@@ -92,10 +92,10 @@ fn score_roughly(row: u32, unit: u32, none: Sums) {
 }
 
 // The same from both halves.
-fn score(row: u32, unit: u32, none: Sums) {
+fn score(row: u32, unit: u32) {
     let head = unit % TILES / KEY_TILES * 16u;
     let key = unit % KEY_TILES * 16u;
-    var sum = none;
+    var sum: Sums;
     for (var k = 0u; k < BLOCKS; k++) {
         let b = key_columns(key * KEY_STRIDE + 4u * k);
         let at = (row * HEADS + head) * (D / 2u) + 4u * k;
@@ -137,12 +137,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Matrix units want control flow that is known to be uniform.
     let tiles = workgroupUniformLoad(&tiles_here);
 
-    // A driver was seen to leave sums undefined that a declaration should have set to zero.
-    scores[thread] = 0.0;
-    workgroupBarrier();
-    let none = no_sums();
-    workgroupBarrier();
-
     // A thread has eight keys of one head: four threads a head, HEADS · 4 of them.
     let head = thread / 4u;
     let part = thread % 4u * 8u;
@@ -150,7 +144,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var tile = 0u; tile < tiles; tile++) {
         load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
         workgroupBarrier();
-        score_roughly(row, unit, none);
+        score_roughly(row, unit);
         workgroupBarrier();
         if (head < HEADS) {
             for (var i = 0u; i < 8u; i++) {
@@ -161,9 +155,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     most = head_max(most, thread);
 
     var acc: array<Sums, HEAD_TILES * UNIT_BLOCKS>;
-    for (var i = 0u; i < HEAD_TILES * UNIT_BLOCKS; i++) {
-        acc[i] = none;
-    }
     var sum = 0.0;
     for (var tile = 0u; tile < tiles; tile++) {
         // A row of one tile is still there.
@@ -171,7 +162,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
         }
         workgroupBarrier();
-        score(row, unit, none);
+        score(row, unit);
         workgroupBarrier();
         if (head < HEADS) {
             for (var i = 0u; i < 8u; i += 4u) {

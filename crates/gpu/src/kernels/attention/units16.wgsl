@@ -18,11 +18,6 @@ fn key_rows(at: u32) -> coop_mat16x16<f16, B> {
     return coopLoadT<coop_mat16x16<f16, B>>(&keys[at], KEY_STRIDE);
 }
 
-// Zeros, which the first 256 scores must be.
-fn no_sums() -> Sums {
-    return coopLoad<coop_mat16x16<f32, C>>(&scores[0], 16u);
-}
-
 fn multiply(a: Weights, b: coop_mat16x16<f16, B>, c: Sums) -> Sums {
     return coopMultiplyAdd(a, b, c);
 }

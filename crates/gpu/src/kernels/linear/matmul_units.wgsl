@@ -51,15 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let subgroup = thread / SUBGROUP;
     let r0 = subgroup / SG_T * (16u * FR);
     let t0 = subgroup % SG_T * (16u * FT);
-    // A driver was seen to leave sums undefined that a declaration should have set to zero.
-    staged[thread] = 0.0;
-    workgroupBarrier();
     var acc: array<coop_mat16x16<f32, C>, FR * FT>;
-    for (var r = 0u; r < FR; r++) {
-        for (var t = 0u; t < FT; t++) {
-            acc[r * FT + t] = coopLoad<coop_mat16x16<f32, C>>(&staged[0], 16u);
-        }
-    }
     for (var n = 0u; n < FETCH_X; n++) {
         let t = min((n * WG + thread) / 16u, tile.z - 1u);
         x_at[n] = x_row(tile.y + t) * X_STRIDE_0 + group.z * GROUP_STRIDE_0;
