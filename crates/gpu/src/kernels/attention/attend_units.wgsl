@@ -39,7 +39,8 @@ var<workgroup> weights: array<vec4<f16>, HEADS * WEIGHT_STRIDE>;
 var<workgroup> shares: array<f32, WG>;
 // Number of this thread in its subgroup.
 var<private> lane: u32;
-var<workgroup> tiles_here: u32;
+// Four words, though one is used: a driver lays variables out one behind the other, and matrix units want multiples of 16 bytes.
+var<workgroup> tiles_here: vec4<u32>;
 
 // Where a key's row is: 0, 1, 2 for the step's latent rows, the window, the arena, and its first word there.
 fn key_place(row: u32, r: Row, oldest: u32, in_window: u32, key: u32) -> vec2<u32> {
@@ -132,10 +133,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let total = in_window + compressed;
     if (thread == 0u) {
-        tiles_here = (total + KEYS - 1u) / KEYS;
+        tiles_here = vec4<u32>((total + KEYS - 1u) / KEYS);
     }
     // Matrix units want control flow that is known to be uniform.
-    let tiles = workgroupUniformLoad(&tiles_here);
+    let tiles = workgroupUniformLoad(&tiles_here).x;
 
     // A thread has eight keys of one head: four threads a head, HEADS · 4 of them.
     let head = thread / 4u;

@@ -4,7 +4,8 @@
 const STRIDE: u32 = 36u;
 var<workgroup> tile_w: array<vec2<f16>, BR * STRIDE>;
 var<workgroup> tile_x: array<vec2<f16>, BT * STRIDE>;
-var<workgroup> tile_here: vec3<u32>;
+// Four words, though three are used: a driver lays variables out one behind the other, and matrix units want multiples of 16 bytes.
+var<workgroup> tile_here: vec4<u32>;
 var<workgroup> staged: array<f32, 256u * (WG / SUBGROUP)>;
 
 // What a thread will put into the next tile.
@@ -40,10 +41,10 @@ fn fetch(k: u32, thread: u32, tile: vec3<u32>, first: u32, z: u32) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     PREPARE
     if (thread == 0u) {
-        tile_here = tile_of(group.y);
+        tile_here = vec4<u32>(tile_of(group.y), 0u);
     }
     // Matrix units want control flow that is known to be uniform.
-    let tile = workgroupUniformLoad(&tile_here);
+    let tile = workgroupUniformLoad(&tile_here).xyz;
     if (tile.z == 0u) {
         return;
     }
