@@ -7,6 +7,7 @@
 //! | `chat/` | `ds4 chat`: a conversation in the terminal |
 //! | `kv.rs`, `sessions.rs` | `ds4 kv`, `ds4 sessions`: states and conversations on disk |
 //! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
+//! | `download.rs`, `models.rs`, `published.rs` | `ds4 download`, `ds4 models`; the published files |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
 //! | `tokenize.rs` | `ds4 tokenize` |
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
@@ -20,14 +21,17 @@
 mod args;
 mod chat;
 mod debug;
+mod download;
 mod host;
 mod inspect;
 mod interrupt;
 mod kv;
 mod memory;
 mod model;
+mod models;
 mod output;
 mod progress;
+mod published;
 mod quantize;
 mod recipe;
 mod run;
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Chat(args) => chat::run(*args),
         Command::Serve(args) => serve::run(*args),
+        Command::Download(args) => download::run(&args),
+        Command::Models(args) => models::run(&args).map(done),
         Command::Kv(command) => kv::run(command),
         Command::Sessions(args) => sessions::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),

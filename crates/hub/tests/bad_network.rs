@@ -3,12 +3,13 @@
 mod server;
 
 use ds4_hub::{Client, Error, Fetched, Limits, Options, Progress, Remote, Watch, fetch, unfinished};
-use server::{FILE, Fault, REPO, Server, content, sha256};
+use server::{FILE, Fault, Server, content, sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+const REPO: &str = "owner/models";
 const BYTES: usize = 300_000;
 const LIMITS: Limits = Limits { connect: Duration::from_secs(5), silence: Duration::from_millis(300) };
 const OPTIONS: Options = Options { connections: 3, piece: 40_000, tries: 4, backoff: Duration::from_millis(5) };

@@ -2,6 +2,7 @@
 
 mod chat;
 mod debug;
+mod download;
 mod inspect;
 mod kv;
 mod quantize;
@@ -11,6 +12,7 @@ mod tokenize;
 
 pub use chat::{ChatArgs, FormatArgs};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
+pub use download::{DownloadArgs, ModelsArgs};
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
@@ -55,6 +57,10 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Answer the OpenAI and Anthropic APIs over HTTP, and show a chat page
     Serve(Box<ServeArgs>),
+    /// Fetch a published model, resumed and verified
+    Download(DownloadArgs),
+    /// List models: which are here, which fit this machine
+    Models(ModelsArgs),
     /// Look after the KV states on disk, from which conversations continue
     #[command(subcommand)]
     Kv(Kv),

@@ -1,7 +1,13 @@
 //! The built program, from its arguments to what it prints, on models that it makes itself.
 
 mod chat;
+#[cfg(unix)]
+mod download;
 mod errors;
+#[allow(dead_code, reason = "the tests of the hub use the rest")]
+#[path = "../../../hub/tests/server/mod.rs"]
+#[cfg(unix)]
+mod hub;
 mod inspect;
 #[cfg(target_os = "linux")]
 mod interrupt;

@@ -7,7 +7,6 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub const REPO: &str = "owner/models";
 pub const FILE: &str = "model.gguf";
 /// Longer than the silence that the tests allow.
 const STALL: Duration = Duration::from_millis(900);
@@ -40,6 +39,8 @@ pub enum Fault {
 }
 
 pub struct Behaviour {
+    /// Name of the file that it has.
+    pub file: String,
     pub body: Vec<u8>,
     /// What the hub says of the file: size and checksum.
     pub linked: Option<(u64, String)>,
@@ -89,6 +90,7 @@ impl Server {
     /// A hub that has [`FILE`] with this content, and storage to which it sends who asks.
     pub fn start(body: Vec<u8>) -> Self {
         let behaviour = Behaviour {
+            file: FILE.to_owned(),
             linked: Some((body.len() as u64, sha256(&body))),
             body,
             pointer: None,
@@ -134,7 +136,17 @@ impl Server {
             .collect();
         let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         let mut words = first.split(' ');
-        let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
+        let method = words.next().unwrap().to_owned();
+        let mut target = words.next().unwrap().to_owned();
+        // As a proxy it is told whom to ask, and answers itself.
+        if method == "CONNECT" {
+            let _ = stream.write_all(b"HTTP/1.1 200 X\r\n\r\n");
+            self.state.lock().unwrap().log.push((method, target, None));
+            return self.answer(stream);
+        }
+        if let Some((_, path)) = target.strip_prefix("http://").and_then(|rest| rest.split_once('/')) {
+            target = format!("/{path}");
+        }
         let token = header("authorization").and_then(|value| value.strip_prefix("Bearer ").map(str::to_owned));
         let mut state = self.state.lock().unwrap();
         state.log.push((method.clone(), target.clone(), token.clone()));
@@ -152,14 +164,13 @@ impl Server {
         if state.token.is_some() && state.token != token {
             return plain(&mut stream, 401, &[], b"");
         }
-        let path = |kind: &str| format!("/{REPO}/{kind}/");
-        if target.starts_with(&path("raw")) {
+        if target.contains("/raw/") {
             return match &state.pointer {
                 Some(pointer) => plain(&mut stream, 200, &[], pointer.as_bytes()),
                 None => plain(&mut stream, 404, &[], b""),
             };
         }
-        if !target.starts_with(&path("resolve")) || !target.ends_with(FILE) {
+        if !target.contains("/resolve/") || !target.ends_with(&state.file) {
             return plain(&mut stream, 404, &[], b"");
         }
         if method == "HEAD"
