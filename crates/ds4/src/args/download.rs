@@ -8,13 +8,16 @@ use std::path::PathBuf;
 const CONNECTIONS_MAX: i64 = 32;
 
 const DOWNLOAD_EXAMPLES: &str = "\
-A broken download goes on where it was: run the same command again. The file gets its name when its size
-and SHA-256 are right, and becomes the default model, so that `ds4 chat` needs no -m. A copy in Hugging
-Face's cache is linked, not fetched. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HTTPS_PROXY, NO_PROXY
-and SSL_CERT_FILE are honoured.
+A broken download goes on where it was: run the same command again. The file gets its name when
+its size and SHA-256 are right, and becomes the default model, so that `ds4 chat` needs no -m. A
+copy in Hugging Face's cache is linked, not fetched. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME,
+HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are honoured.
+
+q2-imatrix has 87 GB (96 GB of memory or more), q4-imatrix 165 GB (192 GB of memory or more), mtp, the
+draft model, 3.8 GB. q2 and q4 are older builds without an importance matrix.
 
 Examples:
-  ds4 download q2-imatrix                     87 GB, for machines with 96 GB of memory or more
+  ds4 download q2-imatrix
   ds4 download mtp --dir /data/models         the draft model, elsewhere
   HF_ENDPOINT=https://hf-mirror.com ds4 download q2-imatrix";
 
@@ -40,9 +43,9 @@ pub struct DownloadArgs {
 }
 
 const MODELS_EXAMPLES: &str = "\
-Shows the models in the directory, in the current one and in Hugging Face's cache, unfinished downloads, and
-the published files that are not here; of each whether it fits this machine's memory, and the longest context
-beside it. The default model is what commands use without -m.
+Shows the models in the directory, in the current one and in Hugging Face's cache, unfinished
+downloads, and the published files that are not here; of each whether it fits this machine's
+memory, and the longest context beside it. The default model is what commands use without -m.
 
 Example:
   ds4 models --json | jq '.models[] | select(.default).path'";

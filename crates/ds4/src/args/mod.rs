@@ -1,7 +1,10 @@
 //! What was typed. One file a command; a flag's documentation is its help.
 
+mod bench;
 mod chat;
+mod config;
 mod debug;
+mod doctor;
 mod download;
 mod inspect;
 mod kv;
@@ -10,8 +13,11 @@ mod run;
 mod serve;
 mod tokenize;
 
+pub use bench::{BenchAction, BenchArgs};
 pub use chat::{ChatArgs, FormatArgs};
+pub use config::{CompletionsArgs, ConfigArgs, ManArgs, ServiceAction, ServiceArgs};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
+pub use doctor::DoctorArgs;
 pub use download::{DownloadArgs, ModelsArgs};
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
@@ -21,7 +27,7 @@ pub use serve::ServeArgs;
 pub use tokenize::TokenizeArgs;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Most tokens of a context that a flag accepts: 4,096 times the trained one, and low enough that byte
@@ -41,11 +47,15 @@ by Ctrl-C.";
 
 /// Run DeepSeek V4 Flash on one machine.
 #[derive(Parser)]
-#[command(name = "ds4", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "ds4", version, max_term_width = 100, after_help = EXAMPLES, disable_help_flag = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Print help
+    // The short form, so that the help of a command fits on a screen.
+    #[arg(short, long, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
 }
 
 /// Commands.
@@ -61,6 +71,18 @@ pub enum Command {
     Download(DownloadArgs),
     /// List models: which are here, which fit this machine
     Models(ModelsArgs),
+    /// Look at the machine and the set-up, and say what to do about what is not right
+    Doctor(DoctorArgs),
+    /// Measure speed: the engine at context lengths, or a running server
+    Bench(Box<BenchArgs>),
+    /// Show or begin the file of settings
+    Config(ConfigArgs),
+    /// Run the server as a service of the user
+    Service(ServiceArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write man pages
+    Man(ManArgs),
     /// Look after the KV states on disk, from which conversations continue
     #[command(subcommand)]
     Kv(Kv),

@@ -1,5 +1,6 @@
 //! The built program, from its arguments to what it prints, on models that it makes itself.
 
+mod bench;
 mod chat;
 #[cfg(unix)]
 mod download;
@@ -15,6 +16,8 @@ mod interrupt;
 mod kv;
 mod quantize;
 mod run;
+#[cfg(unix)]
+mod setup;
 mod support;
 mod tiny_model;
 mod tokenize;

@@ -1,0 +1,87 @@
+//! Processor, memory, disk.
+
+use super::{Findings, State};
+use crate::args::{BackendName, DoctorArgs};
+use crate::memory;
+use crate::output::Bytes;
+use crate::published::{KV_FIXED_BYTES, Target};
+use clap::ValueEnum;
+use std::path::Path;
+
+/// Free memory below which even the demo model is in trouble.
+const FREE_BYTES_MIN: u64 = 512 << 20;
+
+pub fn processor(findings: &mut Findings, args: &DoctorArgs) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let system = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let backends: Vec<String> = BackendName::value_variants()
+        .iter()
+        .filter_map(|backend| Some(backend.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    let version = env!("CARGO_PKG_VERSION");
+    findings.ok("program", format!("ds4 {version} on {system}, {cores} cores, backends: {}", backends.join(", ")));
+    match ds4_quant::dot::Isa::best().name() {
+        "scalar" => findings.add(
+            "processor",
+            State::Warning,
+            "no instructions for fast products are used: neither AVX2 nor NEON with dot products",
+            "use a newer processor; under an emulator or in a virtual machine pass the host's processor through",
+        ),
+        name => findings.ok("processor", format!("kernels for {name}")),
+    }
+    if args.model.threads > cores {
+        let (threads, remedy) = (args.model.threads, "use --threads 0, one a core");
+        findings.add("processor", State::Warning, format!("{threads} threads are set for {cores} cores"), remedy);
+    }
+}
+
+pub fn memory(findings: &mut Findings) {
+    let (Some(total), Some(free)) = (memory::total(), memory::available()) else {
+        let remedy = "look yourself: the q2 model wants 96 GB";
+        return findings.add("memory", State::Note, "the system does not tell how much there is", remedy);
+    };
+    let fitting =
+        [Target::Q4Imatrix, Target::Q2Imatrix].into_iter().find(|target| total >= target.data_bytes() + KV_FIXED_BYTES);
+    let said = format!("{} in all, {} free", Bytes(total), Bytes(free));
+    match fitting {
+        Some(target) => findings.ok("memory", format!("{said}: room for {}", target.name())),
+        None => findings.add(
+            "memory",
+            State::Note,
+            format!("{said}: less than the {} of the smallest published model", Bytes(Target::Q2.data_bytes())),
+            "the real model would read its weights from disk again and again; the demo model runs anywhere",
+        ),
+    }
+    if free < FREE_BYTES_MIN {
+        let remedy = "close other programs, or raise the container's limit";
+        findings.add("memory", State::Error, format!("only {} is free", Bytes(free)), remedy);
+    }
+}
+
+/// The nearest directory above `path` that exists.
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."))
+}
+
+/// Bytes of the disk below `path` that can be had.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(existing(path)).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+pub fn disk(findings: &mut Findings, dir: &Path) {
+    let place = dir.display();
+    let Some(free) = free_bytes(dir) else {
+        let remedy = "look yourself, with df";
+        return findings.add("disk", State::Note, format!("the system does not tell what is free in {place}"), remedy);
+    };
+    let needed = Target::Q2Imatrix.data_bytes();
+    let said = format!("{} free for models in {place}", Bytes(free));
+    let has_one = Target::ALL.iter().any(|target| dir.join(target.file()).is_file());
+    if free >= needed || has_one {
+        findings.ok("disk", said);
+    } else {
+        let remedy = format!("a download takes {} or more: make room or use --dir with another disk", Bytes(needed));
+        findings.add("disk", State::Note, said, remedy);
+    }
+}
