@@ -8,7 +8,7 @@
 //! | `kv.rs`, `sessions.rs` | `ds4 kv`, `ds4 sessions`: states and conversations on disk |
 //! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
 //! | `download.rs`, `models.rs`, `published.rs` | `ds4 download`, `ds4 models`; the published files |
-//! | `doctor/`, `bench/` | `ds4 doctor`, `ds4 bench` |
+//! | `doctor/`, `bench/`, `eval/`, `vectors.rs` | `ds4 doctor`, `ds4 bench`, `ds4 eval`, `ds4 vectors` |
 //! | `settings.rs`, `setup.rs`, `service.rs` | settings from file and environment; `ds4 config`, completions, man pages; `ds4 service` |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
 //! | `tokenize.rs` | `ds4 tokenize` |
@@ -26,6 +26,7 @@ mod chat;
 mod debug;
 mod doctor;
 mod download;
+mod eval;
 mod host;
 mod inspect;
 mod interrupt;
@@ -49,6 +50,7 @@ mod setup;
 mod text;
 mod tiny_model;
 mod tokenize;
+mod vectors;
 
 use anyhow::Result;
 use args::{Cli, Command};
@@ -97,6 +99,8 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Models(args) => models::run(&args).map(done),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Vectors(args) => vectors::run(&args),
         Command::Config(args) => setup::config(&args).map(done),
         Command::Service(args) => service::run(&args).map(done),
         Command::Completions(args) => setup::completions(&args).map(done),

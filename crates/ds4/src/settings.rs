@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Commands that have settings.
-pub const COMMANDS: [&str; 8] = ["run", "chat", "serve", "tokenize", "download", "models", "bench", "doctor"];
+pub const COMMANDS: [&str; 10] =
+    ["run", "chat", "serve", "tokenize", "download", "models", "bench", "eval", "vectors", "doctor"];
 
 /// Settings: the flags that a file or a variable may set.
 pub const KEYS: [&str; 25] = [

@@ -6,6 +6,7 @@ mod config;
 mod debug;
 mod doctor;
 mod download;
+mod eval;
 mod inspect;
 mod kv;
 mod quantize;
@@ -19,6 +20,7 @@ pub use config::{CompletionsArgs, ConfigArgs, ManArgs, ServiceAction, ServiceArg
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use doctor::DoctorArgs;
 pub use download::{DownloadArgs, ModelsArgs};
+pub use eval::{EvalArgs, VectorsArgs};
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
@@ -75,6 +77,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Measure speed: the engine at context lengths, or a running server
     Bench(Box<BenchArgs>),
+    /// Ask questions with known answers and grade what comes
+    Eval(Box<EvalArgs>),
+    /// Compare with recorded log-probabilities of the official model
+    Vectors(VectorsArgs),
     /// Show or begin the file of settings
     Config(ConfigArgs),
     /// Run the server as a service of the user

@@ -158,7 +158,7 @@ fn number(text: &str, holds: impl Fn(f32) -> bool, expected: &str) -> Result<f32
     if value.is_finite() && holds(value) { Ok(value) } else { Err(format!("expected {expected}")) }
 }
 
-fn temperature(text: &str) -> Result<f32, String> {
+pub fn temperature(text: &str) -> Result<f32, String> {
     number(text, |t| (0.0..=TEMPERATURE_MAX).contains(&t), "a number from 0 to 100")
 }
 

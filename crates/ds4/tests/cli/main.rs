@@ -5,6 +5,7 @@ mod chat;
 #[cfg(unix)]
 mod download;
 mod errors;
+mod eval;
 #[allow(dead_code, reason = "the tests of the hub use the rest")]
 #[path = "../../../hub/tests/server/mod.rs"]
 #[cfg(unix)]
