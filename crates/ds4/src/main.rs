@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `args/` | what was typed |
 //! | `run/` | `ds4 run`: answer, completion, dumps, perplexity |
+//! | `alias.rs` | `ds4-server`, with the flags of the C program |
 //! | `chat/` | `ds4 chat`: a conversation in the terminal |
 //! | `kv.rs`, `sessions.rs` | `ds4 kv`, `ds4 sessions`: states and conversations on disk |
 //! | `serve.rs` | `ds4 serve`: the engine behind HTTP |
@@ -20,6 +21,7 @@
 //! | `interrupt.rs` | Ctrl-C |
 //! | `output.rs`, `progress.rs`, `screen.rs` | what goes to people and programs |
 
+mod alias;
 mod args;
 mod bench;
 mod chat;
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
 
 /// What was asked for; `None` if that was to print the settings, which is done.
 fn command() -> Result<Option<Command>> {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args: Vec<OsString> = alias::translated(std::env::args_os().collect());
     let parsed = settings::matches(Cli::command(), &args)?;
     if let Some(text) = parsed.printed() {
         return output::print(&text).map(|()| None);

@@ -135,3 +135,22 @@ fn settings_that_cannot_work_are_refused() {
     assert!(refused.code == Some(1) && refused.err.contains("HF_ENDPOINT is \"huggingface.co\""), "{}", refused.err);
     assert_eq!(done(ds4(&server, &folder, &["download", "q3"])).code, Some(2));
 }
+
+#[test]
+fn the_script_of_the_c_program_fetches_and_links() {
+    let folder = directory("download_script");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../download_model.sh");
+    std::fs::copy(script, folder.join("download_model.sh")).unwrap();
+    let server = hub(Q2, content(3000));
+    let run = |args: &[&str]| {
+        let mut run = Command::new("bash");
+        run.arg(folder.join("download_model.sh")).args(args).env("DS4", env!("CARGO_BIN_EXE_ds4"));
+        run.env("HF_ENDPOINT", &server.url).env("HF_HOME", folder.join("hf")).env("DS4_CONFIG", "");
+        run.env_remove("DS4_GGUF_DIR").env("NO_PROXY", "127.0.0.1");
+        done(run)
+    };
+    assert_eq!((run(&[]).code, run(&["help"]).code, run(&["q9"]).code), (Some(1), Some(0), Some(1)));
+    assert!(run(&["q2-imatrix"]).ok().contains("ds4flash.gguf is now"));
+    assert_eq!(std::fs::read(folder.join("ds4flash.gguf")).unwrap(), content(3000));
+    assert!(folder.join("gguf").join(Q2).is_file());
+}

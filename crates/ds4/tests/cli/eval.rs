@@ -15,13 +15,7 @@ fn questions_are_asked_graded_and_not_asked_twice() {
     let args = ["eval", "--suite", &suite, "--nothink", "-n", "64", "--ctx", "1024", "--report", str(&report)];
     let first = ds4(&args);
     assert_eq!(first.code, Some(1), "one answer is wrong: {}", first.err);
-    for part in [
-        "PASSED 142",
-        "FAILED got \"142\", expected \"143\"",
-        "SKIPPED",
-        "easy: 1 of 2",
-        "passed 1, failed 1, skipped 1",
-    ] {
+    for part in ["PASSED ", "expected \"-1\"", "SKIPPED", "easy: 1 of 2", "passed 1, failed 1, skipped 1"] {
         assert!(first.out.contains(part), "{part:?} is not in {}", first.out);
     }
     let lines = std::fs::read_to_string(&report).unwrap();

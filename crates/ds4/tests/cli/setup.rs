@@ -198,3 +198,22 @@ fn completions_and_man_pages_are_made_from_the_flags() {
     assert!(page.contains("kv\\-memory"), "{page}");
     assert!(folder.join("ds4.1").is_file());
 }
+
+#[test]
+fn under_the_name_of_the_c_server_its_flags_are_understood() {
+    let folder = directory("alias");
+    let server = folder.join("ds4-server");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ds4"), &server).unwrap();
+    let run = |args: &[&str]| {
+        let mut run = Command::new(&server);
+        run.args(args).env("DS4_CONFIG", "").env("DS4_GGUF_DIR", &folder);
+        done(run)
+    };
+    assert!(run(&["--help"]).ok().contains("--kv-dir"));
+    let wrong = run(&["--batched-session", "4"]);
+    assert!(wrong.code == Some(2) && wrong.err.contains("no flag of ds4-server"), "{}", wrong.err);
+    // Mapped flags reach the server: this model is not there.
+    let missing = run(&["--warm-weights", "-m", "none.gguf", "--kv-disk-space-mb", "100", "--chdir", str(&folder)]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.contains("--warm-weights is ignored") && missing.err.contains("none.gguf"), "{}", missing.err);
+}
