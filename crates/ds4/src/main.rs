@@ -41,6 +41,8 @@ mod progress;
 mod published;
 mod quantize;
 mod recipe;
+#[cfg(test)]
+mod reference;
 mod run;
 mod sampling;
 mod screen;

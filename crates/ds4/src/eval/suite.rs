@@ -215,11 +215,11 @@ impl Haystack {
         while tokens < self.tokens || !is_in {
             let sentence = if tokens >= place && !is_in {
                 is_in = true;
-                format!("{} ", self.needle)
+                format!(" {}", self.needle)
             } else {
-                format!("{} {} {} {}. ", pick(&WHO), pick(&DID), pick(&WHAT), pick(&WHEN))
+                format!(" {} {} {} {}.", pick(&WHO), pick(&DID), pick(&WHAT), pick(&WHEN))
             };
-            // Sentences begin and end where words do, so that their tokens add up.
+            // A space belongs to the word behind it, so that the tokens of sentences add up.
             let count = tokenizer.encode_text(&sentence)?.len();
             if count == 0 {
                 bail!("the vocabulary has no tokens for a sentence");
@@ -227,7 +227,7 @@ impl Haystack {
             tokens += count;
             text += &sentence;
         }
-        Ok(text.trim_end().to_owned())
+        Ok(text.trim_start().to_owned())
     }
 }
 
