@@ -19,8 +19,25 @@ use std::time::{Duration, Instant};
 /// How often a line tells how far it is where there is no terminal.
 const LINE: Duration = Duration::from_secs(30);
 
+/// After Ctrl-C, how long requests under way may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Ends the process some time after Ctrl-C: a request to a silent server cannot be called off. How far the download is was
+/// written down by then.
+fn end_in_time(interrupt: Interrupt) {
+    std::thread::spawn(move || {
+        while !interrupt.is_requested() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(GRACE);
+        output::notice(&Error::Stopped.to_string());
+        std::process::exit(i32::from(interrupt::EXIT_CODE));
+    });
+}
+
 pub fn run(args: &DownloadArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    end_in_time(interrupt.clone());
     let dir = models_dir(args.dir.as_deref())?;
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}; use --dir", dir.display()))?;
     let given = args.token.clone().map(|token| (token, "--token".to_owned()));

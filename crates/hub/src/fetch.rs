@@ -125,6 +125,10 @@ impl<'a> Board<'a> {
         self.changed.notify_all();
     }
 
+    pub fn notice(&self, message: &str) {
+        self.watch.notice(message);
+    }
+
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed) || self.watch.stop()
     }
@@ -279,6 +283,7 @@ fn run(
         }
         let hasher = scope.spawn(|| board.hash());
         let mut saved = Instant::now();
+        let mut is_ending = false;
         while !hasher.is_finished() || board.state().running > 0 {
             let state = board.state();
             let waited = board.changed.wait_timeout(state, TELL);
@@ -286,7 +291,9 @@ fn run(
             thread::sleep(TELL / 5);
             let (here, total) = (board.state().record.here(), remote.bytes);
             watch.progress(Progress { here, checked: board.checked.load(Ordering::Relaxed), total });
-            if saved.elapsed() >= SAVE && !whole {
+            // Workers may wait for a silent server yet; what came is safe before whoever asked to end loses patience.
+            let ends_now = watch.stop() && !std::mem::replace(&mut is_ending, watch.stop());
+            if (saved.elapsed() >= SAVE || ends_now) && !whole {
                 if let Err(error) = save(&board) {
                     board.quit(Quit::Failed(error));
                 }

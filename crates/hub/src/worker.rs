@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 const READ_BYTES: usize = 256 << 10;
 /// Longest that a server can make us wait.
 const WAIT_MAX: Duration = Duration::from_secs(120);
+/// Tries of a question for size and checksum.
+const QUESTION_TRIES: u32 = 4;
+/// From this try in vain on a piece's trouble is told.
+const TOLD_TRY: u32 = 3;
 /// How often a wait looks whether to end.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -25,8 +29,7 @@ pub(crate) fn is_passing(status: u16) -> bool {
 impl Options {
     /// Waits before try number `tries`, longer each time; `false` once asked to end.
     fn pause(&self, tries: u32, wait: Option<u64>, stop: &dyn Fn() -> bool) -> bool {
-        let asked = Duration::from_secs(wait.unwrap_or(0)).min(WAIT_MAX);
-        let until = Instant::now() + (self.backoff * 2u32.saturating_pow(tries.min(6))).max(asked);
+        let until = Instant::now() + self.length_of_pause(tries, wait);
         while Instant::now() < until {
             if stop() {
                 return false;
@@ -36,7 +39,12 @@ impl Options {
         !stop()
     }
 
-    /// Does what `ask` does, again while that may help.
+    fn length_of_pause(&self, tries: u32, wait: Option<u64>) -> Duration {
+        let asked = Duration::from_secs(wait.unwrap_or(0)).min(WAIT_MAX);
+        (self.backoff * 2u32.saturating_pow(tries.min(6))).max(asked)
+    }
+
+    /// Does what `ask` does, again while that may help. Somebody waits for it: few tries, and each is told.
     pub(crate) fn patiently<T>(
         &self,
         watch: &dyn Watch,
@@ -49,9 +57,11 @@ impl Options {
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Passing { host, cause, wait }) => {
                     tries += 1;
-                    if tries >= self.tries {
+                    if tries >= self.tries.min(QUESTION_TRIES) {
                         return Err(Error::Unreachable { host, cause });
                     }
+                    let seconds = self.length_of_pause(tries, wait).as_secs_f64();
+                    watch.notice(&format!("{host}: {cause}; again in {seconds:.0} s"));
                     if !self.pause(tries, wait, &|| watch.stop()) {
                         return Err(Error::Stopped);
                     }
@@ -152,6 +162,9 @@ fn fetch_piece(board: &Board<'_>, place: &Place<'_>, options: &Options, index: u
         tries = if board.done(index) > before && !board.whole { 1 } else { tries + 1 };
         if tries >= options.tries {
             return Err(Quit::Failed(Error::Unreachable { host, cause }));
+        }
+        if tries >= TOLD_TRY {
+            board.notice(&format!("{host}: {cause}; try {} of {}", tries + 1, options.tries));
         }
         if !options.pause(tries, wait, &|| board.is_over()) {
             return Err(Quit::Ended);
