@@ -35,6 +35,41 @@ pub fn processor(findings: &mut Findings, args: &DoctorArgs) {
     }
 }
 
+/// Makers of GPUs, by the identifiers of PCI.
+const MAKERS: [(&str, &str); 4] = [("0x10de", "NVIDIA"), ("0x1002", "AMD"), ("0x8086", "Intel"), ("0x106b", "Apple")];
+
+/// GPUs that the system shows, by maker.
+fn gpus() -> Vec<&'static str> {
+    if cfg!(all(target_os = "macos", target_arch = "aarch64")) {
+        return vec!["Apple"];
+    }
+    let cards = std::fs::read_dir("/sys/class/drm").into_iter().flatten().filter_map(Result::ok);
+    let vendor = |path: std::path::PathBuf| std::fs::read_to_string(path.join("device/vendor")).ok();
+    let maker = |vendor: String| MAKERS.iter().find(|(id, _)| *id == vendor.trim()).map(|(_, maker)| *maker);
+    let mut makers: Vec<&str> = cards.filter_map(|card| vendor(card.path()).and_then(maker)).collect();
+    // The driver is there without a card of the display system.
+    if Path::new("/proc/driver/nvidia/version").exists() {
+        makers.push("NVIDIA");
+    }
+    makers.sort_unstable();
+    makers.dedup();
+    makers
+}
+
+pub fn gpu(findings: &mut Findings) {
+    let uses_it = BackendName::value_variants().len() > 1;
+    match (gpus(), uses_it) {
+        (makers, _) if makers.is_empty() => findings.ok("gpu", "the system shows none"),
+        (makers, true) => findings.ok("gpu", format!("{}; --backend chooses", makers.join(", "))),
+        (makers, false) => findings.add(
+            "gpu",
+            State::Note,
+            format!("{} is here, and this build computes on the processor", makers.join(", ")),
+            "CHANGELOG.md says when a newer version uses it",
+        ),
+    }
+}
+
 pub fn memory(findings: &mut Findings) {
     let (Some(total), Some(free)) = (memory::total(), memory::available()) else {
         let remedy = "look yourself: the q2 model wants 96 GB";

@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `machine.rs` | processor, memory, disk |
+//! | `machine.rs` | processor, GPU, memory, disk |
 //! | `model.rs` | the model file, unfinished downloads |
 //! | `around.rs` | permissions, port, settings, clients |
 
@@ -62,6 +62,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let dir = published::models_dir(args.dir.as_deref())?;
     let mut findings = Findings::default();
     machine::processor(&mut findings, args);
+    machine::gpu(&mut findings);
     machine::memory(&mut findings);
     machine::disk(&mut findings, &dir);
     let is_whole = model::file(&mut findings, args, &interrupt)?;
