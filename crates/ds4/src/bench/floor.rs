@@ -49,14 +49,26 @@ pub struct Traffic {
     experts: f64,
     /// Share of the experts that a token uses.
     used: f64,
-    /// Numbers of layers that keep compressed rows: CSA, HCA.
-    layers: [f64; 2],
-    top_k: f64,
+    /// KV rows.
+    rows: KvRows,
 }
 
-/// Bytes of a compressed row and of an indexer row at the model's own precision (`docs/kv.md`), for heads of 512 and 128.
-const ROW_BYTES: f64 = 583.0 / 512.0;
-const INDEX_BYTES: f64 = 68.0 / 128.0;
+/// What attention and indexer read of a sequence's history.
+struct KvRows {
+    /// Layers with a row every 4 tokens, of which the indexer keeps some, and every 128.
+    csa: f64,
+    hca: f64,
+    /// Rows that the indexer keeps.
+    top_k: f64,
+    /// Bytes of a row, and of an indexer's row.
+    row: f64,
+    index: f64,
+}
+
+/// Bytes of a value in a compressed row and in an indexer's at the model's own precision: those of rows of 512 and 128 values
+/// (`docs/kv.md`).
+const VALUE_BYTES: f64 = 583.0 / 512.0;
+const INDEX_VALUE_BYTES: f64 = 68.0 / 128.0;
 
 impl Traffic {
     /// What the tensors of `file` make of it.
@@ -72,24 +84,43 @@ impl Traffic {
             }
         }
         let count = |kind| config.layers.iter().filter(|layer| **layer == kind).count() as f64;
-        let head = config.head_dim as f64 * ROW_BYTES;
-        let index = config.index_dim as f64 * INDEX_BYTES;
-        let layers = [count(LayerKind::Csa), count(LayerKind::Hca)];
-        let used = config.experts_used as f64 / config.experts as f64;
-        Self { dense, experts, used, layers, top_k: config.top_k as f64 }.with_rows(head, index)
-    }
-
-    fn with_rows(self, head: f64, index: f64) -> Self {
-        // Rows in bytes, so that only tokens are left to multiply.
-        let [csa, hca] = self.layers;
-        Self { layers: [csa * index / 4.0, hca * head / 128.0], top_k: self.top_k * csa * head, ..self }
+        let rows = KvRows {
+            csa: count(LayerKind::Csa),
+            hca: count(LayerKind::Hca),
+            top_k: config.top_k as f64,
+            row: config.head_dim as f64 * VALUE_BYTES,
+            index: config.index_dim as f64 * INDEX_VALUE_BYTES,
+        };
+        Self { dense, experts, used: config.experts_used as f64 / config.experts as f64, rows }
     }
 
     /// Bytes of a step of `batch` sequences with `tokens` tokens each. Experts are taken to be chosen by chance.
     pub fn step_bytes(&self, tokens: usize, batch: usize) -> f64 {
         let touched = 1.0 - (1.0 - self.used).powi(i32::try_from(batch).unwrap_or(i32::MAX));
-        let tokens = tokens as f64;
-        let rows = tokens * (self.layers[0] + self.layers[1]) + self.top_k;
-        self.dense + self.experts * touched + rows * batch as f64
+        self.dense + self.experts * touched + self.rows.bytes(tokens as f64) * batch as f64
+    }
+}
+
+impl KvRows {
+    fn bytes(&self, tokens: f64) -> f64 {
+        let Self { csa, hca, top_k, row, index } = self;
+        let closed = tokens / 4.0;
+        csa * (closed * index + closed.min(*top_k) * row) + hca * tokens / 128.0 * row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_reads_what_its_sequences_need() {
+        let rows = KvRows { csa: 2.0, hca: 1.0, top_k: 10.0, row: 512.0, index: 64.0 };
+        // Fewer rows than the indexer keeps: all of them; then a bound.
+        assert_eq!(rows.bytes(32.0), 2.0 * (8.0 * 64.0 + 8.0 * 512.0) + 0.25 * 512.0);
+        assert_eq!(rows.bytes(128.0), 2.0 * (32.0 * 64.0 + 10.0 * 512.0) + 512.0);
+        let traffic = Traffic { dense: 1000.0, experts: 800.0, used: 0.25, rows };
+        assert_eq!(traffic.step_bytes(0, 1), 1200.0);
+        assert_eq!(traffic.step_bytes(0, 2), 1000.0 + 800.0 * (1.0 - 0.75 * 0.75));
     }
 }
