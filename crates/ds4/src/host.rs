@@ -1,14 +1,17 @@
 //! An engine on a thread of its own, with the service that answers conversations.
 
-use crate::args::{ComputeArgs, KeepArgs};
-use crate::model::Model;
+use crate::args::{ComputeArgs, KeepArgs, ModelArgs};
+use crate::model::{Compute, Model, on_engine};
 use crate::output::{self, Bytes};
 use anyhow::{Context, Result, bail};
+use ds4_engine::Engine;
+use ds4_engine::backend::Backend;
 use ds4_engine::disk::Disk;
 use ds4_engine::scheduler::{Handle, Scheduler, SchedulerOptions};
 use ds4_server::service::Service;
 use ds4_server::wire::ServerFacts;
 use ds4_store::{Options, Store};
+use ds4_tokenizer::Tokenizer;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -41,8 +44,8 @@ impl Host {
     /// Loads `model` and starts its engine.
     pub fn start(
         model: Model,
+        model_args: &ModelArgs,
         compute: &ComputeArgs,
-        threads: usize,
         options: SchedulerOptions,
         facts: ServerFacts,
         keep: Option<Keep>,
@@ -51,7 +54,17 @@ impl Host {
         if !tokenizer.has_chat_markers() {
             bail!("the model's vocabulary lacks control tokens of the chat format; `ds4 run --raw` continues texts");
         }
-        let engine = model.into_engine_for(compute, threads)?;
+        let compute = Compute::new(model_args, compute);
+        on_engine!(model.load(&compute)?, engine => Self::run(engine, tokenizer, options, facts, keep))
+    }
+
+    fn run<B: Backend + 'static>(
+        engine: Engine<B>,
+        tokenizer: Arc<Tokenizer>,
+        options: SchedulerOptions,
+        facts: ServerFacts,
+        keep: Option<Keep>,
+    ) -> Result<Self> {
         let mut scheduler = Scheduler::new(engine, options);
         let mut transcripts = Vec::new();
         if let Some(Keep(store)) = &keep {

@@ -12,10 +12,12 @@
 //! | `doctor/`, `bench/`, `eval/`, `vectors.rs` | `ds4 doctor`, `ds4 bench`, `ds4 eval`, `ds4 vectors` |
 //! | `settings.rs`, `setup.rs`, `service.rs` | settings from file and environment; `ds4 config`, completions, man pages; `ds4 service` |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
+//! | `devices.rs` | `ds4 devices` |
 //! | `tokenize.rs` | `ds4 tokenize` |
 //! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
+//! | `single.rs` | one sequence on whatever backend |
 //! | `memory.rs` | whether a context fits |
 //! | `text.rs`, `sampling.rs` | prompts and other text from outside, sampling flags |
 //! | `interrupt.rs` | Ctrl-C |
@@ -26,6 +28,7 @@ mod args;
 mod bench;
 mod chat;
 mod debug;
+mod devices;
 mod doctor;
 mod download;
 mod eval;
@@ -51,6 +54,7 @@ mod service;
 mod sessions;
 mod settings;
 mod setup;
+mod single;
 mod text;
 mod tiny_model;
 mod tokenize;
@@ -112,6 +116,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Kv(command) => kv::run(command),
         Command::Sessions(args) => sessions::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),
+        Command::Devices(args) => devices::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),
         Command::Debug(command) => debug::run(command).map(done),

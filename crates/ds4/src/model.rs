@@ -1,14 +1,17 @@
 //! From a path, or the demo model inside the program, to a loaded engine.
 
-use crate::args::{ComputeArgs, OnOff};
+use crate::args::{BackendName, ComputeArgs, ModelArgs, OnOff};
 use crate::memory::{self, Demand};
 use crate::output;
+use crate::progress::Progress;
+use crate::single::{One, Single};
 use anyhow::{Context, Result, anyhow};
 use ds4_chat::EffortTable;
 use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
 use ds4_engine::kv::{KvLayout, RowFormat};
 use ds4_engine::{Config, Engine, EngineOptions};
 use ds4_gguf::{Error, File};
+use ds4_gpu::{GpuBackend, GpuOptions};
 use ds4_tokenizer::Tokenizer;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,25 +50,127 @@ impl Model {
         if file_name.contains("0731") || by_name { EffortTable::V0731 } else { EffortTable::Preview }
     }
 
-    /// Binds the tensors for the work that `compute` describes, if its context fits into memory.
-    pub fn into_engine_for(self, compute: &ComputeArgs, threads: usize) -> Result<Engine<CpuBackend>> {
-        let rows = match compute.kv_rounding {
-            OnOff::On => RowFormat::Native,
-            OnOff::Off => RowFormat::Unrounded,
+    /// Binds the tensors where `compute` says, if its context fits there.
+    ///
+    /// # Errors
+    /// What does not fit; a tensor that is missing or of another shape; a GPU that cannot be used, if one was asked for.
+    pub fn load(self, compute: &Compute) -> Result<Loaded> {
+        let is_wanted = match compute.backend {
+            BackendName::Cpu => false,
+            BackendName::Gpu => true,
+            // A software device is slower than the processor it runs on.
+            BackendName::Auto => compute.device.is_some() || ds4_gpu::devices().iter().any(|d| !d.caps.is_software),
         };
-        let precision = if compute.exact { Precision::Exact } else { Precision::Fast };
-        if let Some(free) = memory::available() {
-            let layout = KvLayout::new(&self.config, rows);
-            Demand::new(&self.config, &layout, compute.ctx, compute.chunk).check(&layout, free)?;
+        if !is_wanted {
+            return self.load_on_cpu(compute);
         }
-        let options = EngineOptions { context: compute.ctx, chunk: compute.chunk };
-        self.into_engine(CpuOptions { precision, threads, rows }, options)
+        let on_gpu = self.load_on_gpu(compute);
+        match on_gpu {
+            Err(error) if compute.backend == BackendName::Auto && compute.device.is_none() => {
+                output::notice(&format!("the GPU is not used: {error:#}"));
+                self.load_on_cpu(compute)
+            }
+            other => other,
+        }
     }
 
-    /// Binds the tensors on the CPU.
-    pub fn into_engine(self, cpu: CpuOptions, options: EngineOptions) -> Result<Engine<CpuBackend>> {
-        let backend = CpuBackend::new(&self.config, cpu)?;
-        Engine::new(self.file, self.config, backend, options).with_context(|| self.name)
+    fn load_on_cpu(self, compute: &Compute) -> Result<Loaded> {
+        let chunk = compute.chunk.unwrap_or(CPU_CHUNK);
+        if let Some(free) = memory::available() {
+            let layout = KvLayout::new(&self.config, compute.rows);
+            Demand::new(&self.config, &layout, compute.context, chunk).check(&layout, free)?;
+        }
+        let options = CpuOptions { precision: compute.precision, threads: compute.threads, rows: compute.rows };
+        let backend = CpuBackend::new(&self.config, options)?;
+        let options = EngineOptions { context: compute.context, chunk };
+        Ok(Loaded::Cpu(Engine::new(self.file, self.config, backend, options).with_context(|| self.name)?))
+    }
+
+    fn load_on_gpu(&self, compute: &Compute) -> Result<Loaded> {
+        let chunk = compute.chunk.unwrap_or(GPU_CHUNK).min(compute.context);
+        let progress = Progress::start("loading", "MB", (ds4_gpu::weight_bytes(&self.file) >> 20) as usize);
+        let options = GpuOptions {
+            device: compute.device,
+            precision: compute.precision,
+            rows: compute.rows,
+            chunk,
+            context: compute.context,
+            loaded: Box::new(move |bytes| progress.set((bytes >> 20) as usize)),
+        };
+        let backend = GpuBackend::new(&self.file, &self.config, options)?;
+        let options = EngineOptions { context: compute.context, chunk };
+        let engine = Engine::new(Arc::clone(&self.file), self.config.clone(), backend, options);
+        Ok(Loaded::Gpu(engine.with_context(|| self.name.clone())?))
+    }
+}
+
+/// Tokens of a step unless told otherwise.
+const CPU_CHUNK: usize = 512;
+const GPU_CHUNK: usize = 2048;
+
+/// Where and how a model is computed.
+#[derive(Clone, Copy)]
+pub struct Compute {
+    /// Device.
+    pub backend: BackendName,
+    /// Which GPU.
+    pub device: Option<usize>,
+    /// Threads of the CPU.
+    pub threads: usize,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Storage of KV rows.
+    pub rows: RowFormat,
+    /// Most tokens of a sequence.
+    pub context: usize,
+    /// Most tokens of a step.
+    pub chunk: Option<usize>,
+}
+
+impl Compute {
+    /// As the flags say.
+    pub fn new(model: &ModelArgs, compute: &ComputeArgs) -> Self {
+        Self {
+            backend: model.backend,
+            device: model.device,
+            threads: model.threads,
+            precision: if compute.exact { Precision::Exact } else { Precision::Fast },
+            rows: match compute.kv_rounding {
+                OnOff::On => RowFormat::Native,
+                OnOff::Off => RowFormat::Unrounded,
+            },
+            context: compute.ctx,
+            chunk: compute.chunk,
+        }
+    }
+}
+
+/// An engine on the backend that was chosen.
+pub enum Loaded {
+    /// On the processor.
+    Cpu(Engine<CpuBackend>),
+    /// On a GPU.
+    Gpu(Engine<GpuBackend>),
+}
+
+/// Evaluates an expression with the engine inside a [`Loaded`], of whatever backend.
+macro_rules! on_engine {
+    ($loaded:expr, $engine:pat => $body:expr) => {
+        match $loaded {
+            $crate::model::Loaded::Cpu($engine) => $body,
+            $crate::model::Loaded::Gpu($engine) => $body,
+        }
+    };
+}
+pub(crate) use on_engine;
+
+impl Loaded {
+    /// The engine with one sequence.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn single(self) -> Result<Box<dyn Single>> {
+        Ok(on_engine!(self, engine => Box::new(One::new(engine)?) as Box<dyn Single>))
     }
 }
 

@@ -33,7 +33,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         strict_thinking_sampling: args.strict_thinking_sampling,
     };
     let keep = args.keep.kv_dir.as_deref().map(|dir| Keep::open(dir, &args.keep)).transpose()?;
-    let host = Host::start(model, compute, args.model.threads, options, facts, keep)?;
+    let host = Host::start(model, &args.model, compute, options, facts, keep)?;
     let address = SocketAddr::new(args.host, args.port);
     if keys.is_empty() && !args.host.is_loopback() {
         output::notice("no API key is set: everyone who can reach this address can use the server (--api-key-file)");

@@ -2,7 +2,7 @@
 
 use crate::args::{ComputeArgs, OnOff, VectorsArgs};
 use crate::interrupt::{self, Interrupt};
-use crate::model::Model;
+use crate::model::{Compute, Model, on_engine};
 use crate::output;
 use crate::progress::Progress;
 use crate::text;
@@ -20,8 +20,6 @@ use std::process::ExitCode;
 const TOP: usize = 20;
 /// Most that a log-probability may differ.
 const TOLERANCE: f64 = 4.0;
-/// Most tokens that are evaluated at once.
-const CHUNK: usize = 512;
 const CONTEXT_MAX: usize = 1 << 20;
 const STEPS_MAX: usize = 1 << 16;
 
@@ -77,9 +75,9 @@ pub fn run(args: &VectorsArgs) -> Result<ExitCode> {
         .collect::<Result<Vec<Vec<u32>>>>()?;
     let needed = cases.iter().zip(&prompts).map(|(case, prompt)| case.context.max(prompt.len() + case.steps.len() + 1));
     let ctx = needed.max().unwrap_or(1);
-    let compute = ComputeArgs { ctx, chunk: CHUNK, exact: args.exact, kv_rounding: OnOff::On };
-    let engine = model.into_engine_for(&compute, args.model.threads)?;
-    let judged = judge(engine, &tokenizer, &cases, &prompts, &interrupt)?;
+    let compute = ComputeArgs { ctx, chunk: None, exact: args.exact, kv_rounding: OnOff::On };
+    let loaded = model.load(&Compute::new(&args.model, &compute))?;
+    let judged = on_engine!(loaded, engine => judge(engine, &tokenizer, &cases, &prompts, &interrupt))?;
     let failed = judged.iter().filter(|case| !case.passed).count();
     if args.json {
         let passed = judged.len() - failed;

@@ -8,7 +8,7 @@ use crate::TokenId;
 use crate::config::Config;
 use crate::error::Result;
 use crate::rope::Rope;
-use crate::weights::{Attention, Compressor, Experts, Ffn, HcSite, Routing};
+use crate::weights::{Attention, Compressor, Ffn, HcSite};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
 use std::borrow::Cow;
@@ -187,26 +187,13 @@ pub trait Backend: Sized + Send + Sync {
     ) -> Result<()>;
     /// RMSNorm of each row, in place.
     fn rms_norm(&self, step: &Step<'_>, norm: &Self::Vector, x: &mut Self::Buffer) -> Result<()>;
-    /// §5 queries: unweighted RMSNorm of each head, then RoPE, in place.
-    fn query_heads(&self, step: &Step<'_>, rope: &Rope, q: &mut Self::Buffer) -> Result<()>;
-    /// §5, §6 the KV latent: RMSNorm, RoPE, FP8 and F16 rounding, in place.
-    fn latent(&self, step: &Step<'_>, rope: &Rope, norm: &Self::Vector, kv: &mut Self::Buffer) -> Result<()>;
-    /// §7 compressor: adds each row's `k` and gate `g` to the frontier of its sequence and appends a finished row for every window
-    /// that closes. `g` is used up.
-    #[allow(clippy::too_many_arguments)]
-    fn compress(
-        &self,
-        step: &Step<'_>,
-        il: usize,
-        stream: CompressedStream,
-        weights: &Compressor<Self>,
-        rope: &Rope,
-        k: &Self::Buffer,
-        g: &mut Self::Buffer,
-        caches: &mut [&mut Self::Cache],
-    ) -> Result<()>;
-    /// §8 indexer query heads: RoPE, Hadamard, FP4, in place.
-    fn index_query(&self, step: &Step<'_>, rope: &Rope, q: &mut Self::Buffer) -> Result<()>;
+    /// What lies between the projections of a layer's attention and the attention itself; none of it depends on another part.
+    /// - §5 queries: unweighted RMSNorm of each head, then RoPE, in place.
+    /// - §5, §6 the KV latent: RMSNorm, RoPE, FP8 and F16 rounding, in place.
+    /// - §7 compressors: adds each row's `k` and gate `g` to the frontier of its sequence and appends a finished row for every window that
+    ///   closes.
+    /// - §8 indexer query heads: RoPE, Hadamard, FP4, in place.
+    fn prepare(&self, step: &Step<'_>, il: usize, p: Prepare<'_, Self>, caches: &mut [&mut Self::Cache]) -> Result<()>;
     /// §8 the `K` best compressed rows of each row; all of them where no more are visible.
     fn index_select(
         &self,
@@ -231,22 +218,16 @@ pub trait Backend: Sized + Send + Sync {
         selection: Option<&Self::Selection>,
         caches: &mut [&mut Self::Cache],
     ) -> Result<()>;
-    /// §10 router: experts and weights from the logits `z`.
-    fn route(
-        &self,
-        step: &Step<'_>,
-        routing: &Routing<Self>,
-        z: &Self::Buffer,
-        routes: &mut Self::Routes,
-    ) -> Result<()>;
-    /// §10 routed and shared experts: `y = Σ_i w_i·E_i(h) + S(h)`.
-    fn experts(
+    /// §10: router projection to `z`, experts and their weights to `routes`, and `y = Σ_i w_i·E_i(h) + S(h)`.
+    #[allow(clippy::too_many_arguments)]
+    fn feed_forward(
         &self,
         step: &Step<'_>,
         il: usize,
-        experts: &Experts<Self>,
+        w: &Ffn<Self>,
         h: &Self::Buffer,
-        routes: &Self::Routes,
+        z: &mut Self::Buffer,
+        routes: &mut Self::Routes,
         y: &mut Self::Buffer,
     ) -> Result<()>;
     /// §11 head of rows `rows` of the batch: HC collapse and RMSNorm, to consecutive rows of `e`.
@@ -289,36 +270,5 @@ pub trait Backend: Sized + Send + Sync {
     ) -> Result<()> {
         self.rms_norm(step, norm, x)?;
         self.project(step.rows(), x, out)
-    }
-
-    /// [`query_heads`](Self::query_heads), [`latent`](Self::latent), [`compress`](Self::compress) of both streams and
-    /// [`index_query`](Self::index_query), as far as the layer has them. None depends on another.
-    fn prepare(&self, step: &Step<'_>, il: usize, p: Prepare<'_, Self>, caches: &mut [&mut Self::Cache]) -> Result<()> {
-        self.query_heads(step, p.rope, p.q)?;
-        self.latent(step, p.rope, p.kv_norm, p.kv)?;
-        if let Some((weights, k, g)) = p.compressor {
-            self.compress(step, il, CompressedStream::Attention, weights, p.rope, k, g, caches)?;
-        }
-        if let Some((weights, k, g)) = p.index {
-            self.compress(step, il, CompressedStream::Index, weights, p.rope, k, g, caches)?;
-        }
-        p.index_q.map_or(Ok(()), |q| self.index_query(step, p.rope, q))
-    }
-
-    /// §10: router projection to `z`, [`route`](Self::route), [`experts`](Self::experts).
-    #[allow(clippy::too_many_arguments)]
-    fn feed_forward(
-        &self,
-        step: &Step<'_>,
-        il: usize,
-        w: &Ffn<Self>,
-        h: &Self::Buffer,
-        z: &mut Self::Buffer,
-        routes: &mut Self::Routes,
-        y: &mut Self::Buffer,
-    ) -> Result<()> {
-        self.project(step.rows(), h, &mut [(&w.router, &mut *z)])?;
-        self.route(step, &w.routing, z, routes)?;
-        self.experts(step, il, &w.experts, h, routes, y)
     }
 }

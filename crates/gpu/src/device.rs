@@ -50,6 +50,8 @@ pub struct DeviceInfo {
     pub driver: String,
     /// `discrete GPU`, `integrated GPU`, `software`.
     pub kind: &'static str,
+    /// Bytes of memory for it: of the card, or on a Mac what the system recommends as the most. Unknown on software.
+    pub memory: Option<u64>,
     /// What it can do.
     pub caps: Caps,
 }
@@ -82,6 +84,7 @@ fn info(index: usize, adapter: &wgpu::Adapter) -> DeviceInfo {
         api: info.backend.to_string(),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         kind,
+        memory: memory(adapter),
         caps: caps(adapter, &info),
     }
 }
@@ -111,6 +114,29 @@ fn caps(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Caps {
         binding_bytes: limits.max_storage_buffer_binding_size.min(BINDING_BYTES_MAX),
         is_software: info.device_type == wgpu::DeviceType::Cpu,
     }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    // SAFETY: the handles are only read from, while the adapter lives.
+    let adapter = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = adapter.shared_instance().raw_instance();
+    // SAFETY: the physical device is one of this instance.
+    let all = unsafe { instance.get_physical_device_memory_properties(adapter.raw_physical_device()) };
+    // The largest heap that kernels reach without a bus in between.
+    let local = |heap: &usize| {
+        all.memory_types_as_slice().iter().any(|t| t.heap_index as usize == *heap && t.property_flags.as_raw() & 1 == 1)
+    };
+    let heaps = all.memory_heaps_as_slice();
+    (0..heaps.len()).filter(local).map(|heap| heaps[heap].size).max()
+}
+
+#[cfg(target_vendor = "apple")]
+fn memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    use objc2_metal::MTLDevice;
+    // SAFETY: the handle is only read from, while the adapter lives.
+    let adapter = unsafe { adapter.as_hal::<wgpu::hal::api::Metal>() }?;
+    Some(adapter.raw_device().recommendedMaxWorkingSetSize())
 }
 
 /// The devices of this machine, in the order that `--device` counts.

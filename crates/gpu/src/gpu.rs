@@ -11,15 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Dispatches after which recorded commands are handed to the device, so that it works while more are recorded.
 const FLUSH_DISPATCHES: usize = 96;
+/// Most constants and parts of a kernel, and its name.
+const KERNEL_KEY_MAX: usize = 48;
+/// What is compiled where kernels are only collected.
+const NOTHING: &str = "@compute @workgroup_size(1) fn main() {}";
 /// Most bindings of a kernel.
-const BINDINGS_MAX: usize = 8;
+const BINDINGS_MAX: usize = 20;
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 
 /// Device memory.
 pub struct Buffer {
     id: u32,
-    raw: wgpu::Buffer,
+    pub(crate) raw: wgpu::Buffer,
 }
 
 impl Buffer {
@@ -69,14 +73,16 @@ type GroupKey = [u32; BINDINGS_MAX + 1];
 pub struct Gpu {
     info: DeviceInfo,
     caps: Caps,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
     faults: device::Faults,
-    kernels: Mutex<HashMap<String, Arc<Kernel>>>,
+    kernels: Mutex<HashMap<Box<[usize]>, Arc<Kernel>>>,
     groups: Mutex<HashMap<GroupKey, wgpu::BindGroup>>,
     recorder: Mutex<Recorder>,
     next_id: AtomicU32,
     allocated: AtomicU64,
+    /// Name and source of every kernel asked for, where none is run.
+    collected: Option<Mutex<Vec<(String, String)>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -116,7 +122,19 @@ impl Gpu {
             recorder: Mutex::default(),
             next_id: AtomicU32::new(1),
             allocated: AtomicU64::new(0),
+            collected: None,
         })
+    }
+
+    /// The same device, on which nothing is computed: kernels for devices of other capabilities are collected, not compiled.
+    #[must_use]
+    pub fn collecting(self, caps: Caps) -> Self {
+        Self { caps, collected: Some(Mutex::default()), ..self }
+    }
+
+    /// Name and source of every kernel that was asked for.
+    pub fn collected(&self) -> Vec<(String, String)> {
+        self.collected.as_ref().map(|all| locked(all).clone()).unwrap_or_default()
     }
 
     /// The same device, but kernels use no more than `caps`.
@@ -204,21 +222,51 @@ impl Gpu {
         Ok(())
     }
 
-    /// The kernel of this source: `constants` as `const NAME: u32`, then the parts.
+    /// The kernel of this source: `constants` as `const NAME: u32`, then the parts. It is compiled when it is first asked for, and found
+    /// by its constants and by where its texts lie, which costs less than comparing them.
     ///
     /// # Errors
     /// It does not compile on this device.
-    pub fn kernel(&self, name: &str, constants: &[(&str, u32)], parts: &[&str]) -> Result<Arc<Kernel>> {
-        let source = source(self.caps, constants, parts);
-        if let Some(kernel) = locked(&self.kernels).get(&source) {
+    pub fn kernel(
+        &self,
+        name: &'static str,
+        constants: &[(&'static str, u32)],
+        parts: &[&'static str],
+    ) -> Result<Arc<Kernel>> {
+        let mut key = [0; KERNEL_KEY_MAX];
+        let used = 1 + constants.len() + parts.len();
+        if used > key.len() {
+            return Err(Error::Device(format!("kernel {name} has {used} constants and parts")));
+        }
+        key[0] = name.as_ptr() as usize;
+        let pieces =
+            constants.iter().map(|(_, value)| *value as usize).chain(parts.iter().map(|part| part.as_ptr() as usize));
+        key[1..].iter_mut().zip(pieces).for_each(|(slot, piece)| *slot = piece);
+        if let Some(kernel) = locked(&self.kernels).get(&key[..used]) {
             return Ok(Arc::clone(kernel));
         }
-        let kernel = Arc::new(self.compile(name, &source)?);
-        locked(&self.kernels).insert(source, Arc::clone(&kernel));
+        let kernel = Arc::new(self.compile(name, &source(self.caps, constants, parts))?);
+        locked(&self.kernels).insert(key[..used].into(), Arc::clone(&kernel));
         Ok(kernel)
     }
 
+    /// The kernel of a text that was put together: whoever asks keeps it.
+    ///
+    /// # Errors
+    /// It does not compile on this device.
+    pub fn kernel_of(&self, name: &str, constants: &[(&str, u32)], text: &str) -> Result<Arc<Kernel>> {
+        Ok(Arc::new(self.compile(name, &source(self.caps, constants, &[text]))?))
+    }
+
     fn compile(&self, name: &str, source: &str) -> Result<Kernel> {
+        let access = bindings(source);
+        let source = match &self.collected {
+            Some(collected) => {
+                locked(collected).push((name.to_owned(), source.to_owned()));
+                NOTHING
+            }
+            None => source,
+        };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(name), source: wgpu::ShaderSource::Wgsl(source.into()) };
@@ -226,7 +274,6 @@ impl Gpu {
         // indices come from sizes that the host checked; the tests run every kernel with the checks of the driver.
         let module =
             unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
-        let access = bindings(source);
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
             .zip(&access)
             .map(|(binding, read_only)| wgpu::BindGroupLayoutEntry {
@@ -278,7 +325,7 @@ impl Gpu {
                 buffers.len()
             )));
         }
-        if grid.contains(&0) {
+        if grid.contains(&0) || self.collected.is_some() {
             return Ok(());
         }
         let mut key = [0; BINDINGS_MAX + 1];

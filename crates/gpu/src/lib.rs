@@ -1,10 +1,24 @@
 //! The GPU backend on `wgpu`: Vulkan and Metal from one set of WGSL kernels (`KERNELS.md`).
 
+mod backend;
+mod cache;
 mod device;
 mod gpu;
+pub mod measure;
+pub mod ops;
 mod parts;
+mod repack;
 mod rows;
+mod shape;
+mod snapshot;
+mod step;
+mod upload;
+pub mod weights;
 
+pub use backend::{GpuBackend, GpuOptions, weight_bytes};
+pub use cache::{Cache, Page, Pool};
 pub use device::{BINDING_BYTES_MAX, Caps, DeviceInfo, devices};
 pub use gpu::{Buffer, Gpu, Kernel, Timing, floats, source, to_floats, words};
 pub use rows::{Rows, Vector};
+pub use shape::Shape;
+pub use step::StepData;

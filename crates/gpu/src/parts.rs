@@ -2,6 +2,8 @@
 
 use crate::device::Caps;
 
+/// Elementary functions, to about one unit in the last place.
+pub const MATH: &str = include_str!("kernels/math.wgsl");
 const SUM: &str = include_str!("kernels/sum.wgsl");
 const SUM_SUBGROUP: &str = include_str!("kernels/sum_subgroup.wgsl");
 

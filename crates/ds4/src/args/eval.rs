@@ -42,9 +42,9 @@ pub struct EvalArgs {
     /// Context; longer questions are skipped [default: as the longest question needs, at most 1,000,000]
     #[arg(short, long, value_name = "N", value_parser = tokens(CONTEXT_MAX))]
     pub ctx: Option<usize>,
-    /// Most tokens that are evaluated at once
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(ds4_engine::CHUNK_MAX as u64))]
-    pub chunk: usize,
+    /// Most tokens that are evaluated at once [default: 512, on a GPU 2048]
+    #[arg(long, value_name = "N", value_parser = tokens(ds4_engine::CHUNK_MAX as u64))]
+    pub chunk: Option<usize>,
     /// Exact arithmetic: no rounding of activations to integers. Several times slower
     #[arg(long)]
     pub exact: bool,

@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod config;
 mod debug;
+mod devices;
 mod doctor;
 mod download;
 mod eval;
@@ -18,6 +19,7 @@ pub use bench::{BenchAction, BenchArgs};
 pub use chat::{ChatArgs, FormatArgs};
 pub use config::{CompletionsArgs, ConfigArgs, ManArgs, ServiceAction, ServiceArgs};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
+pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
 pub use download::{DownloadArgs, ModelsArgs};
 pub use eval::{EvalArgs, VectorsArgs};
@@ -96,6 +98,8 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Show what a model file holds and what memory its contexts need
     Inspect(InspectArgs),
+    /// List the GPUs that --backend gpu can use
+    Devices(DevicesArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
     /// Write a model with tensors of other types
@@ -108,8 +112,12 @@ pub enum Command {
 /// Devices.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug, Default)]
 pub enum BackendName {
-    /// The processor
+    /// A GPU where there is one and the model fits, else the processor
     #[default]
+    Auto,
+    /// A GPU, by Vulkan or Metal
+    Gpu,
+    /// The processor
     Cpu,
 }
 
@@ -122,6 +130,9 @@ pub struct ModelArgs {
     /// Device to compute on
     #[arg(long, value_enum, value_name = "NAME", default_value_t)]
     pub backend: BackendName,
+    /// Which GPU, as `ds4 devices` counts [default: the first that is no software]
+    #[arg(long, value_name = "N")]
+    pub device: Option<usize>,
     /// Threads; 0 means one a core
     #[arg(short, long, default_value_t = 0, value_name = "N")]
     pub threads: usize,

@@ -119,10 +119,10 @@ pub struct ComputeArgs {
     /// Most tokens of a sequence, prompt and completion together
     #[arg(short, long, value_name = "N", default_value_t = 32768, value_parser = tokens(CONTEXT_MAX))]
     pub ctx: usize,
-    /// Most tokens that are evaluated at once
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(CHUNK_MAX as u64))]
-    pub chunk: usize,
-    /// Exact arithmetic: no rounding of activations to integers. Several times slower
+    /// Most tokens that are evaluated at once [default: 512, on a GPU 2048]
+    #[arg(long, value_name = "N", value_parser = tokens(CHUNK_MAX as u64))]
+    pub chunk: Option<usize>,
+    /// Exact arithmetic: no rounding of activations. Several times slower
     #[arg(long)]
     pub exact: bool,
     /// The model's own rounding of KV rows to FP8, FP4 and F16

@@ -4,7 +4,7 @@ use super::floor::{Traffic, bandwidth};
 use super::result::{Kind, Report, Row, quantile};
 use crate::args::BenchArgs;
 use crate::interrupt::Interrupt;
-use crate::model::{self, Model};
+use crate::model::{self, Compute, Loaded, Model, on_engine};
 use crate::progress::Progress;
 use crate::{memory, output, text};
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,8 @@ use ds4_engine::{Engine, Logits, Rows, Sequence};
 use ds4_tokenizer::{TokenId, Tokenizer};
 use std::time::Instant;
 
+/// Tokens of a step unless told otherwise, on the processor.
+const DEFAULT_CHUNK: usize = 512;
 /// System text in front of `--chat-prompt-file`.
 const SYSTEM: &str = "You are a helpful assistant.";
 
@@ -34,13 +36,16 @@ pub fn measure(args: &BenchArgs, interrupt: &Interrupt) -> Result<Report> {
     let ctx = args.ctx_max + args.gen_tokens as usize + 1;
     let mut compute = args.compute.with_context(ctx);
     // A step must have room for a row of each sequence.
-    compute.chunk = compute.chunk.max(args.batch.iter().copied().max().unwrap_or(1));
-    let bandwidth = bandwidth(memory::available());
-    let engine = model.into_engine_for(&compute, args.model.threads)?;
+    let most = args.batch.iter().copied().max().unwrap_or(1);
+    compute.chunk = compute.chunk.or((most > DEFAULT_CHUNK).then_some(most)).map(|chunk| chunk.max(most));
+    let free = memory::available();
+    let loaded = model.load(&Compute::new(&args.model, &compute))?;
+    // The processor's memory says nothing of a GPU's.
+    let bandwidth = matches!(loaded, Loaded::Cpu(_)).then(|| bandwidth(free));
     let bench = Bench { traffic, layout, bandwidth, eos: tokenizer.specials().eos.0, interrupt };
-    let rows = bench.run(engine, args, &prompt)?;
+    let rows = on_engine!(loaded, engine => bench.run(engine, args, &prompt))?;
     let mut report = Report::new(Kind::Local, name);
-    report.bandwidth_bytes_per_s = Some(bandwidth);
+    report.bandwidth_bytes_per_s = bandwidth;
     report.note = rows.iter().any(|row| row.floor_share.is_some_and(|share| share > 1.0)).then(|| {
         "a floor share above 1 means that the weights fit into the caches, which are faster than memory".to_owned()
     });
@@ -94,7 +99,8 @@ fn frontiers(start: usize, max: usize, incr: usize, mul: f64) -> Vec<usize> {
 struct Bench<'a> {
     traffic: Traffic,
     layout: KvLayout,
-    bandwidth: f64,
+    /// Bytes a second, of the processor's memory.
+    bandwidth: Option<f64>,
     eos: u32,
     interrupt: &'a Interrupt,
 }
@@ -135,7 +141,7 @@ impl Bench<'_> {
         let steps = times.len();
         let gen_tps = if steps == 0 { 0.0 } else { (steps * batch) as f64 / seconds };
         let median = quantile(times, 0.5);
-        let floor = self.traffic.step_bytes(frontier + steps / 2, batch) / self.bandwidth;
+        let floor = self.bandwidth.map(|rate| self.traffic.step_bytes(frontier + steps / 2, batch) / rate);
         Row {
             ctx_tokens: frontier,
             prefill_tokens: read,
@@ -145,7 +151,7 @@ impl Bench<'_> {
             kvcache_bytes: self.layout.sequence_bytes(frontier),
             batch,
             token_ms: median.map(|seconds| seconds * 1e3),
-            floor_share: median.map(|seconds| floor / seconds),
+            floor_share: median.zip(floor).map(|(seconds, floor)| floor / seconds),
             ..Row::default()
         }
     }

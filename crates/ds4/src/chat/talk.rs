@@ -240,7 +240,7 @@ fn host(args: &ChatArgs) -> Result<(Host, usize)> {
         strict_thinking_sampling: false,
     };
     let keep = keep(args)?;
-    let host = Host::start(model, &args.compute, args.model.threads, SchedulerOptions::default(), facts, keep)?;
+    let host = Host::start(model, &args.model, &args.compute, SchedulerOptions::default(), facts, keep)?;
     Ok((host, vocab))
 }
 

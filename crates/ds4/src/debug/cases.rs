@@ -1,11 +1,11 @@
 //! `ds4 debug cases`: prompts with known answers, several sequences at a time.
 
-use super::{Compute, engine, never};
+use super::{compute, never};
 use crate::args::{DebugCases, KvMode};
-use crate::model::Model;
+use crate::model::{Model, on_engine};
 use crate::output::{self, print_json};
 use anyhow::{Context, Result, ensure};
-use ds4_engine::cpu::CpuBackend;
+use ds4_engine::backend::Backend;
 use ds4_engine::sampler::{Sampler, SamplingParams};
 use ds4_engine::{Engine, Logits, Rows, Sequence};
 use ds4_tokenizer::{TokenId, Tokenizer, markers};
@@ -75,9 +75,9 @@ pub fn run(args: &DebugCases) -> Result<()> {
     }
     ensure!(!cases.is_empty(), "there are no cases");
     let longest = cases.iter().map(|case| case.tokens.len()).max().unwrap_or(0);
-    let compute = Compute { threads: args.model.threads, kv: KvMode::Cache, fast: !args.exact };
-    let mut engine = engine(model, compute, longest + args.n, CHUNK)?;
-    let answers = generate(&mut engine, &cases, args, tokenizer.specials().eos.0)?;
+    let compute = compute(&args.model, KvMode::Cache, !args.exact, longest + args.n, CHUNK);
+    let eos = tokenizer.specials().eos.0;
+    let answers = on_engine!(model.load(&compute)?, mut engine => generate(&mut engine, &cases, args, eos))?;
 
     let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
     let mut outcomes = Vec::new();
@@ -119,18 +119,18 @@ fn read(path: &Path) -> Result<Vec<Case>> {
 }
 
 /// A case that is being answered.
-struct Running {
+struct Running<B: Backend> {
     case: usize,
-    sequence: Sequence<CpuBackend>,
+    sequence: Sequence<B>,
     sampler: Sampler,
     logits: Vec<f32>,
 }
 
 /// The answers, each with the end-of-sequence token if the model chose it.
-fn generate(engine: &mut Engine<CpuBackend>, cases: &[Case], args: &DebugCases, eos: u32) -> Result<Vec<Vec<u32>>> {
+fn generate<B: Backend>(engine: &mut Engine<B>, cases: &[Case], args: &DebugCases, eos: u32) -> Result<Vec<Vec<u32>>> {
     let mut answers = vec![Vec::new(); cases.len()];
     let mut waiting = 0..cases.len();
-    let mut running: Vec<Running> = Vec::new();
+    let mut running: Vec<Running<B>> = Vec::new();
     loop {
         while running.len() < BATCH
             && let Some(case) = waiting.next()

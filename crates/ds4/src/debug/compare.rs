@@ -1,14 +1,14 @@
 //! `ds4 debug compare`: how far a model's predictions are from another's, and how well both predict a text.
 
-use super::{Compute, engine, never};
-use crate::args::DebugCompare;
+use super::{compute, never};
+use crate::args::{BackendName, DebugCompare, ModelArgs};
 use crate::model::Model;
 use crate::output::print_json;
+use crate::single::Single;
 use crate::text;
 use anyhow::{Result, ensure};
-use ds4_engine::cpu::CpuBackend;
+use ds4_engine::Logits;
 use ds4_engine::sampler::{argmax, log_sum_exp, token_logprob};
-use ds4_engine::{Engine, Logits, Rows};
 use serde_json::json;
 
 /// Tokens a step.
@@ -49,12 +49,13 @@ pub fn run(args: &DebugCompare) -> Result<()> {
     let tokens: Vec<u32> = tokenizer.encode_text(&text::read_file(&args.file)?)?.into_iter().map(|id| id.0).collect();
     ensure!(!tokens.is_empty(), "{} is empty; use a text", args.file.display());
     let [model, reference] = models;
-    let compute = |fast| Compute { threads: args.model.threads, kv: args.kv, fast };
-    let mut engines =
-        [engine(model, compute(args.fast), args.ctx, CHUNK)?, engine(reference, compute(false), args.ctx, CHUNK)?];
-    let vocab = engines[0].config().vocab;
+    let model = model.load(&compute(&args.model, args.kv, args.fast, args.ctx, CHUNK))?;
+    // The reference is always that of the CPU.
+    let on_cpu = ModelArgs { backend: BackendName::Cpu, ..args.model.clone() };
+    let reference = reference.load(&compute(&on_cpu, args.kv, false, args.ctx, CHUNK))?;
+    let mut engines = [model.single()?, reference.single()?];
     ensure!(
-        engines[1].config().vocab == vocab,
+        engines[1].vocab() == engines[0].vocab(),
         "the models have different vocabularies; compare two forms of one model"
     );
     let bos = tokenizer.specials().bos.0;
@@ -76,14 +77,14 @@ pub fn run(args: &DebugCompare) -> Result<()> {
 }
 
 /// Runs both models over `inputs`, which are followed by `next`.
-fn add_piece(engines: &mut [Engine<CpuBackend>; 2], inputs: &[u32], next: &[u32], sums: &mut Sums) -> Result<()> {
+fn add_piece(engines: &mut [Box<dyn Single>; 2], inputs: &[u32], next: &[u32], sums: &mut Sums) -> Result<()> {
     let [model, reference] = engines;
-    let vocab = model.config().vocab;
-    let (mut sequence, mut reference_sequence) = (model.sequence()?, reference.sequence()?);
+    let vocab = model.vocab();
+    model.restart()?;
+    reference.restart()?;
     for (tokens, next) in inputs.chunks(CHUNK).zip(next.chunks(CHUNK)) {
-        let logits = Logits::All;
-        let a = model.step(&mut [Rows { sequence: &mut sequence, tokens, logits }], &never)?;
-        let b = reference.step(&mut [Rows { sequence: &mut reference_sequence, tokens, logits }], &never)?;
+        let a = model.step(tokens, Logits::All, &never)?;
+        let b = reference.step(tokens, Logits::All, &never)?;
         for ((a, b), next) in a.chunks_exact(vocab).zip(b.chunks_exact(vocab)).zip(next) {
             sums.add(a, b, *next);
         }

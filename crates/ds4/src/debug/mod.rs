@@ -4,14 +4,15 @@ mod cases;
 mod compare;
 
 use crate::args::{Debug, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode, ModelArgs};
-use crate::model::Model;
+use crate::model::{Compute, Model};
 use crate::output::{self, Bytes, print_json};
+use crate::single::Single;
 use crate::tiny_model;
 use anyhow::{Context, Result, bail, ensure};
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::sampler::{argmax, log_sum_exp, top_logprobs};
-use ds4_engine::{Engine, EngineOptions, Logits, Rows, Sequence};
+use ds4_engine::{Logits, TokenId};
 use serde_json::json;
 use std::path::Path;
 
@@ -31,25 +32,24 @@ pub fn run(command: Debug) -> Result<()> {
     }
 }
 
-/// How a command computes.
-struct Compute {
-    threads: usize,
-    kv: KvMode,
-    fast: bool,
+/// How a command computes: exactly, unless it is to be fast.
+fn compute(args: &ModelArgs, kv: KvMode, fast: bool, context: usize, chunk: usize) -> Compute {
+    Compute {
+        backend: args.backend,
+        device: args.device,
+        threads: args.threads,
+        precision: if fast { Precision::Fast } else { Precision::Exact },
+        rows: match kv {
+            KvMode::Plain => RowFormat::Unrounded,
+            KvMode::Cache => RowFormat::Native,
+        },
+        context,
+        chunk: Some(chunk),
+    }
 }
 
-fn engine(model: Model, compute: Compute, tokens: usize, chunk: usize) -> Result<Engine<CpuBackend>> {
-    let rows = match compute.kv {
-        KvMode::Plain => RowFormat::Unrounded,
-        KvMode::Cache => RowFormat::Native,
-    };
-    let precision = if compute.fast { Precision::Fast } else { Precision::Exact };
-    let cpu = CpuOptions { precision, threads: compute.threads, rows };
-    model.into_engine(cpu, EngineOptions { context: tokens, chunk })
-}
-
-fn open(args: &ModelArgs, kv: KvMode, fast: bool, tokens: usize, chunk: usize) -> Result<Engine<CpuBackend>> {
-    engine(Model::open(args.model.as_deref())?, Compute { threads: args.threads, kv, fast }, tokens, chunk)
+fn open(args: &ModelArgs, kv: KvMode, fast: bool, context: usize, chunk: usize) -> Result<Box<dyn Single>> {
+    Model::open(args.model.as_deref())?.load(&compute(args, kv, fast, context, chunk))?.single()
 }
 
 /// A list of numbers: JSON, or plain with spaces, newlines or commas.
@@ -68,10 +68,6 @@ fn never() -> bool {
     false
 }
 
-fn step(engine: &mut Engine<CpuBackend>, sequence: &mut Sequence<CpuBackend>, token: u32) -> Result<Vec<f32>> {
-    Ok(engine.step(&mut [Rows { sequence, tokens: &[token], logits: Logits::Last }], &never)?)
-}
-
 fn logits(args: &DebugLogits) -> Result<()> {
     let ids: Vec<u32> = numbers(&args.ids)?;
     let at: Vec<usize> = numbers(&args.at)?;
@@ -80,9 +76,8 @@ fn logits(args: &DebugLogits) -> Result<()> {
     }
     let chunk = if args.one_by_one { 1 } else { args.chunk };
     let mut engine = open(&args.model, args.kv, args.fast, ids.len(), chunk)?;
-    let vocab = engine.config().vocab;
-    let mut sequence = engine.sequence()?;
-    let all = engine.prefill(&mut sequence, &ids, Logits::All, &mut |_| (), &never)?;
+    let vocab = engine.vocab();
+    let all = engine.prefill(&ids, Logits::All, &mut |_| (), &never)?;
     let rows: Vec<&[f32]> = at.iter().map(|p| &all[p * vocab..(p + 1) * vocab]).collect();
     print_json(&json!({ "logits": rows }))
 }
@@ -90,14 +85,13 @@ fn logits(args: &DebugLogits) -> Result<()> {
 fn greedy(args: &DebugGreedy) -> Result<()> {
     let ids: Vec<u32> = numbers(&args.ids)?;
     let mut engine = open(&args.model, args.kv, args.fast, ids.len() + args.n, 512)?;
-    let mut sequence = engine.sequence()?;
-    let mut logits = engine.prefill(&mut sequence, &ids, Logits::Last, &mut |_| (), &never)?;
+    let mut logits = engine.prefill(&ids, Logits::Last, &mut |_| (), &never)?;
     let mut tokens = Vec::with_capacity(args.n);
     while tokens.len() < args.n {
         let token = argmax(&logits);
         tokens.push(token);
         if tokens.len() < args.n {
-            logits = step(&mut engine, &mut sequence, token)?;
+            logits = engine.step(&[token], Logits::Last, &never)?;
         }
     }
     print_json(&json!({ "tokens": tokens }))
@@ -107,23 +101,22 @@ fn vector(args: &DebugVector) -> Result<()> {
     let ids: Vec<u32> = numbers(&args.ids)?;
     ensure!(args.steps < ids.len(), "{} steps leave no prompt of {} ids", args.steps, ids.len());
     let mut engine = open(&args.model, KvMode::Cache, args.fast, ids.len(), 512)?;
-    let mut sequence = engine.sequence()?;
     let (prompt, single) = ids.split_at(ids.len() - args.steps);
-    let mut logits = engine.prefill(&mut sequence, prompt, Logits::Last, &mut |_| (), &never)?;
-    let mut steps = vec![describe(&sequence, &logits)];
+    let mut logits = engine.prefill(prompt, Logits::Last, &mut |_| (), &never)?;
+    let mut steps = vec![describe(engine.tokens(), &logits)];
     for token in single {
-        logits = step(&mut engine, &mut sequence, *token)?;
-        steps.push(describe(&sequence, &logits));
+        logits = engine.step(&[*token], Logits::Last, &never)?;
+        steps.push(describe(engine.tokens(), &logits));
     }
     let text = serde_json::to_string(&json!({ "steps": steps }))?;
     std::fs::write(&args.out, text).with_context(|| args.out.display().to_string())
 }
 
-fn describe(sequence: &Sequence<CpuBackend>, logits: &[f32]) -> serde_json::Value {
+fn describe(tokens: &[TokenId], logits: &[f32]) -> serde_json::Value {
     let top: Vec<_> = top_logprobs(logits, TOP).into_iter().map(|t| (t.token, t.logit)).collect();
     json!({
-        "position": sequence.len() - 1,
-        "input_id": sequence.tokens().last(),
+        "position": tokens.len() - 1,
+        "input_id": tokens.last(),
         "top": top,
         "every_500th": logits.iter().step_by(SAMPLE_EVERY).collect::<Vec<_>>(),
         "log_sum_exp": log_sum_exp(logits),

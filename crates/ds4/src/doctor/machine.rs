@@ -57,15 +57,16 @@ fn gpus() -> Vec<&'static str> {
 }
 
 pub fn gpu(findings: &mut Findings) {
-    let uses_it = BackendName::value_variants().len() > 1;
-    match (gpus(), uses_it) {
-        (makers, _) if makers.is_empty() => findings.ok("gpu", "the system shows none"),
-        (makers, true) => findings.ok("gpu", format!("{}; --backend chooses", makers.join(", "))),
-        (makers, false) => findings.add(
+    let usable: Vec<String> =
+        ds4_gpu::devices().iter().filter(|device| !device.caps.is_software).map(ToString::to_string).collect();
+    match gpus() {
+        _ if !usable.is_empty() => findings.ok("gpu", format!("{}: `ds4 devices` tells more", usable.join("; "))),
+        makers if makers.is_empty() => findings.ok("gpu", "the system shows none"),
+        makers => findings.add(
             "gpu",
-            State::Note,
-            format!("{} is here, and this build computes on the processor", makers.join(", ")),
-            "CHANGELOG.md says when a newer version uses it",
+            State::Warning,
+            format!("{} is here, and cannot be used", makers.join(", ")),
+            "install its Vulkan driver (mesa-vulkan-drivers, or NVIDIA's own with Vulkan), and look with `ds4 devices`",
         ),
     }
 }

@@ -76,7 +76,7 @@ impl<'a> Asker<'a> {
         let facts =
             ServerFacts { context, effort, default_max_tokens: Some(args.tokens), strict_thinking_sampling: false };
         let compute = ComputeArgs { ctx: context, chunk: args.chunk, exact: args.exact, kv_rounding: OnOff::On };
-        let host = Host::start(model, &compute, args.model.threads, SchedulerOptions::default(), facts, None)?;
+        let host = Host::start(model, &args.model, &compute, SchedulerOptions::default(), facts, None)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("a runtime")?;
         Ok(Self { args, host, runtime, interrupt, context })
     }

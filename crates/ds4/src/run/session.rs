@@ -2,12 +2,12 @@
 
 use crate::args::RunArgs;
 use crate::interrupt::{self, Interrupt};
-use crate::model::Model;
+use crate::model::{Compute, Model};
 use crate::output;
 use crate::progress::Progress;
+use crate::single::Single;
 use anyhow::Result;
-use ds4_engine::cpu::CpuBackend;
-use ds4_engine::{Engine, Error, Logits, Rows, Sequence, TokenId};
+use ds4_engine::{Error, Logits, TokenId};
 use serde::Serialize;
 use std::fmt;
 use std::process::ExitCode;
@@ -15,8 +15,7 @@ use std::time::Instant;
 
 /// A model, a sequence, and how long things took. Steps yield `None` once Ctrl-C was pressed.
 pub struct Session {
-    engine: Engine<CpuBackend>,
-    sequence: Sequence<CpuBackend>,
+    single: Box<dyn Single>,
     interrupt: Interrupt,
     timings: Timings,
 }
@@ -38,30 +37,29 @@ impl Session {
     /// Loads `model` for the work that `args` describe, if the context fits into memory. `started` is when loading began.
     pub fn new(args: &RunArgs, model: Model, started: Instant) -> Result<Self> {
         let interrupt = Interrupt::install()?;
-        let engine = model.into_engine_for(&args.compute, args.model.threads)?;
-        let sequence = engine.sequence()?;
+        let single = model.load(&Compute::new(&args.model, &args.compute))?.single()?;
         let timings = Timings { load_s: started.elapsed().as_secs_f64(), ..Timings::default() };
-        Ok(Self { engine, sequence, interrupt, timings })
+        Ok(Self { single, interrupt, timings })
     }
 
     /// Tokens of the vocabulary.
     pub fn vocab(&self) -> usize {
-        self.engine.config().vocab
+        self.single.vocab()
     }
 
     /// Most tokens that one step takes.
     pub fn chunk(&self) -> usize {
-        self.engine.chunk()
+        self.single.chunk()
     }
 
     /// Evaluates the prompt in chunks; the logits of its last position.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<Option<Vec<f32>>> {
-        let Self { engine, sequence, interrupt, timings } = self;
+        let Self { single, interrupt, timings } = self;
         let progress = Progress::start("prefill", "tokens", tokens.len());
         let begin = Instant::now();
         let mut report = |done| progress.set(done);
-        let result = engine.prefill(sequence, tokens, Logits::Last, &mut report, &|| interrupt.is_requested());
-        timings.add_prefill(sequence.len(), begin);
+        let result = single.prefill(tokens, Logits::Last, &mut report, &|| interrupt.is_requested());
+        timings.add_prefill(single.tokens().len(), begin);
         unless_interrupted(result)
     }
 
@@ -86,8 +84,8 @@ impl Session {
     }
 
     fn step(&mut self, tokens: &[TokenId], logits: Logits) -> Result<Option<Vec<f32>>> {
-        let Self { engine, sequence, interrupt, .. } = self;
-        unless_interrupted(engine.step(&mut [Rows { sequence, tokens, logits }], &|| interrupt.is_requested()))
+        let Self { single, interrupt, .. } = self;
+        unless_interrupted(single.step(tokens, logits, &|| interrupt.is_requested()))
     }
 
     /// Whether Ctrl-C was pressed.

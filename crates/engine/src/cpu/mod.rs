@@ -18,12 +18,12 @@ mod linear;
 mod math;
 mod moe;
 
-use crate::backend::{Backend, CompressedStream, MatrixShape, Projection, Step};
+use crate::backend::{Backend, CompressedStream, MatrixShape, Prepare, Projection, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::kv::{Cache, KvLayout, Page, RowFormat};
 use crate::rope::Rope;
-use crate::weights::{Attention, Compressor, Experts, HcSite, Routing};
+use crate::weights::{Attention, Ffn, HcSite};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
 use ds4_quant::dot::{FloatSums, Isa, Kernels};
@@ -281,33 +281,19 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn query_heads(&self, step: &Step<'_>, rope: &Rope, q: &mut Buffer) -> Result<()> {
-        attention::query_heads(self, step, rope, q);
-        Ok(())
-    }
-
-    fn latent(&self, step: &Step<'_>, rope: &Rope, norm: &Vec<f32>, kv: &mut Buffer) -> Result<()> {
-        attention::latent(self, step, rope, norm, kv);
-        Ok(())
-    }
-
-    fn compress(
-        &self,
-        step: &Step<'_>,
-        il: usize,
-        stream: CompressedStream,
-        weights: &Compressor<Self>,
-        rope: &Rope,
-        k: &Buffer,
-        g: &mut Buffer,
-        caches: &mut [&mut Cache],
-    ) -> Result<()> {
-        compressor::compress(self, step, &compressor::Place { il, stream, weights, rope }, k, g, caches);
-        Ok(())
-    }
-
-    fn index_query(&self, step: &Step<'_>, rope: &Rope, q: &mut Buffer) -> Result<()> {
-        compressor::index_query(self, step, rope, q);
+    fn prepare(&self, step: &Step<'_>, il: usize, p: Prepare<'_, Self>, caches: &mut [&mut Cache]) -> Result<()> {
+        let rope = p.rope;
+        attention::query_heads(self, step, rope, p.q);
+        attention::latent(self, step, rope, p.kv_norm, p.kv);
+        let streams = [(CompressedStream::Attention, p.compressor), (CompressedStream::Index, p.index)];
+        for (stream, compressing) in streams {
+            if let Some((weights, k, g)) = compressing {
+                compressor::compress(self, step, &compressor::Place { il, stream, weights, rope }, k, g, caches);
+            }
+        }
+        if let Some(q) = p.index_q {
+            compressor::index_query(self, step, rope, q);
+        }
         Ok(())
     }
 
@@ -339,21 +325,19 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn route(&self, step: &Step<'_>, routing: &Routing<Self>, z: &Buffer, routes: &mut moe::Routes) -> Result<()> {
-        moe::route(step, routing, z, routes);
-        Ok(())
-    }
-
-    fn experts(
+    fn feed_forward(
         &self,
         step: &Step<'_>,
         il: usize,
-        experts: &Experts<Self>,
+        w: &Ffn<Self>,
         h: &Buffer,
-        routes: &moe::Routes,
+        z: &mut Buffer,
+        routes: &mut moe::Routes,
         y: &mut Buffer,
     ) -> Result<()> {
-        moe::experts(self, step, il, experts, h, routes, y);
+        linear::project(self, step.rows(), h, &mut [(&w.router, &mut *z)]);
+        moe::route(step, &w.routing, z, routes);
+        moe::experts(self, step, il, &w.experts, h, routes, y);
         Ok(())
     }
 

@@ -106,6 +106,16 @@ impl Cache {
         Self { pages: Vec::new(), frontier: frontier.collect(), layout }
     }
 
+    /// A state of these pages whose frontier is still empty.
+    pub fn with_pages(layout: Arc<KvLayout>, pages: Vec<Arc<Page>>) -> Self {
+        Self { pages, ..Self::new(layout) }
+    }
+
+    /// Its pages.
+    pub fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
+    }
+
     /// Makes pages for `tokens` tokens in all.
     ///
     /// # Errors

@@ -1,0 +1,216 @@
+//! Speed of a model on a GPU: load, prefill and decode at several lengths, sequences together, and where the time goes.
+//!
+//! `cargo run --release -p ds4-gpu --example speed -- FILE [--device N] [--exact] [--lengths 512,2048,8192,16384] [--chunk N] [--batch 16]
+//! [--profile] [--vector CROSS_CHECK.json]`
+//!
+//! `--vector` compares with recorded logits of the same file: {"prompt": ids, "steps": [{"input_id", "top": [[id, logit]…], "every_500th"}]}, the
+//! first step behind the whole prompt, the others one id each. Decoding feeds fixed ids, so that nothing depends on what a model of random weights would say.
+
+use ds4_engine::cpu::Precision;
+use ds4_engine::kv::RowFormat;
+use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows, Sequence, TokenId};
+use ds4_gguf::File;
+use ds4_gpu::{Gpu, GpuBackend, GpuOptions, measure};
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Tokens decoded to measure a speed, after as many to warm up.
+const DECODED: usize = 48;
+
+struct Args {
+    file: String,
+    device: Option<usize>,
+    exact: bool,
+    lengths: Vec<usize>,
+    chunk: usize,
+    batch: usize,
+    profile: bool,
+    vector: Option<String>,
+}
+
+fn args() -> Result<Args, Box<dyn Error>> {
+    let mut args = Args {
+        file: String::new(),
+        device: None,
+        exact: false,
+        lengths: vec![512, 2048, 8192, 16384],
+        chunk: 2048,
+        batch: 16,
+        profile: false,
+        vector: None,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--device" => args.device = Some(value()?.parse()?),
+            "--exact" => args.exact = true,
+            "--profile" => args.profile = true,
+            "--vector" => args.vector = Some(value()?),
+            "--lengths" => args.lengths = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            "--chunk" => args.chunk = value()?.parse()?,
+            "--batch" => args.batch = value()?.parse()?,
+            _ if args.file.is_empty() => args.file = word,
+            _ => return Err(format!("{word} is not understood").into()),
+        }
+    }
+    if args.file.is_empty() {
+        return Err("which file?".into());
+    }
+    Ok(args)
+}
+
+fn token(i: usize, vocab: usize) -> TokenId {
+    ((i * 7919 + 13) % vocab) as TokenId
+}
+
+fn decode(
+    engine: &mut Engine<GpuBackend>,
+    sequences: &mut [Sequence<GpuBackend>],
+    steps: usize,
+) -> ds4_engine::Result<f64> {
+    let vocab = engine.config().vocab;
+    let begin = Instant::now();
+    for step in 0..steps {
+        let next: Vec<[TokenId; 1]> = (0..sequences.len()).map(|i| [token(step + 31 * i, vocab)]).collect();
+        let mut rows: Vec<Rows<'_, GpuBackend>> = sequences
+            .iter_mut()
+            .zip(&next)
+            .map(|(sequence, tokens)| Rows { sequence, tokens, logits: Logits::Last })
+            .collect();
+        engine.step(&mut rows, &|| false)?;
+    }
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+fn table(gpu: &Gpu, steps: usize) -> ds4_engine::Result<()> {
+    for timing in gpu.end_profile()?.iter().take(30) {
+        let (per_step, each) = (timing.seconds / steps as f64, timing.seconds / timing.count as f64);
+        println!(
+            "    {:28} {:5} x {:9.2} us = {:8.3} ms a step",
+            timing.name,
+            timing.count / steps,
+            each * 1e6,
+            per_step * 1e3
+        );
+    }
+    Ok(())
+}
+
+/// Relative error of each step's sampled logits, and the place of the recorded first id among ours.
+fn compare(engine: &mut Engine<GpuBackend>, path: &str) -> Result<(), Box<dyn Error>> {
+    let recorded: serde_json::Value = serde_json::from_slice(&std::fs::read(path)?)?;
+    let prompt: Vec<TokenId> = serde_json::from_value(recorded["prompt"].clone())?;
+    let mut sequence = engine.sequence()?;
+    for (i, step) in recorded["steps"].as_array().into_iter().flatten().enumerate() {
+        let next = [serde_json::from_value::<TokenId>(step["input_id"].clone())?];
+        let tokens = if i == 0 { &prompt[..] } else { &next[..] };
+        let rows = Rows { sequence: &mut sequence, tokens, logits: Logits::Last };
+        let logits = engine.step(&mut [rows], &|| false)?;
+        let want: Vec<f64> = serde_json::from_value(step["every_500th"].clone())?;
+        let pairs = || want.iter().zip(logits.iter().step_by(500).map(|logit| f64::from(*logit)));
+        let (error, size): (f64, f64) =
+            (pairs().map(|(w, g)| (w - g).powi(2)).sum(), pairs().map(|(w, _)| w * w).sum());
+        let first = step["top"][0][0].as_u64().ok_or("no top logits")? as usize;
+        let place = logits.iter().filter(|logit| **logit > logits[first]).count();
+        println!(
+            "step {i}: relative error {:.4} (0.08 allowed), recorded first id is number {place} (0 to 2 allowed)",
+            (error / size).sqrt()
+        );
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = args()?;
+    let begin = Instant::now();
+    let file = Arc::new(File::open(Path::new(&args.file))?);
+    let config = Config::from_file(&file)?;
+    let longest = args.lengths.iter().max().copied().unwrap_or(0);
+    let context = longest + 8 * DECODED + args.chunk;
+    let options = GpuOptions {
+        device: args.device,
+        precision: if args.exact { Precision::Exact } else { Precision::Fast },
+        rows: RowFormat::Native,
+        chunk: args.chunk,
+        context,
+        loaded: Box::new(|_| ()),
+    };
+    let backend = GpuBackend::new(&file, &config, options)?;
+    let mut engine = Engine::new(file, config, backend, EngineOptions { context, chunk: args.chunk })?;
+    engine.backend().gpu().wait()?;
+    println!("{}: load {:.2} s", engine.backend().gpu().info(), begin.elapsed().as_secs_f64());
+    let copy = if engine.backend().gpu().caps().is_software { 16 << 20 } else { 1 << 30 };
+    println!("copy {:.0} GB/s (read and written)", measure::copy_bandwidth(engine.backend().gpu(), copy)? / 1e9);
+    let vocab = engine.config().vocab;
+
+    if let Some(path) = &args.vector {
+        compare(&mut engine, path)?;
+    }
+
+    // Compiles the kernels.
+    let begin = Instant::now();
+    let mut warm = engine.sequence()?;
+    let tokens: Vec<TokenId> = (0..args.chunk.min(longest)).map(|i| token(i, vocab)).collect();
+    engine.prefill(&mut warm, &tokens, Logits::Last, &mut |_| (), &|| false)?;
+    decode(&mut engine, std::slice::from_mut(&mut warm), 2)?;
+    println!(
+        "first prefill of {} and two tokens, kernels compiled: {:.2} s",
+        tokens.len(),
+        begin.elapsed().as_secs_f64()
+    );
+    drop(warm);
+
+    let mut sequence = engine.sequence()?;
+    for length in &args.lengths {
+        // A prefill of the whole length, then decoding behind it.
+        sequence = engine.sequence()?;
+        let tokens: Vec<TokenId> = (0..*length).map(|i| token(i, vocab)).collect();
+        let begin = Instant::now();
+        engine.prefill(&mut sequence, &tokens, Logits::Last, &mut |_| (), &|| false)?;
+        let prefill = begin.elapsed().as_secs_f64();
+        let one = std::slice::from_mut(&mut sequence);
+        decode(&mut engine, one, 8)?;
+        let seconds = decode(&mut engine, one, DECODED)?;
+        println!(
+            "{length:6} tokens: prefill {:8.1} t/s, decode {:7.2} t/s",
+            *length as f64 / prefill,
+            DECODED as f64 / seconds
+        );
+    }
+    if args.batch > 1 {
+        let tokens: Vec<TokenId> = (0..512).map(|i| token(i, vocab)).collect();
+        let mut sequences = Vec::new();
+        for _ in 0..args.batch {
+            let mut one = engine.sequence()?;
+            engine.prefill(&mut one, &tokens, Logits::None, &mut |_| (), &|| false)?;
+            sequences.push(one);
+        }
+        decode(&mut engine, &mut sequences, 8)?;
+        let seconds = decode(&mut engine, &mut sequences, DECODED)?;
+        println!(
+            "{} sequences of 512 tokens: decode {:.1} t/s in all",
+            args.batch,
+            (DECODED * args.batch) as f64 / seconds
+        );
+        if args.profile {
+            engine.backend().gpu().start_profile();
+            decode(&mut engine, &mut sequences, 2)?;
+            table(engine.backend().gpu(), 2)?;
+        }
+    }
+    if args.profile {
+        println!("decode at {} tokens:", sequence.len());
+        engine.backend().gpu().start_profile();
+        decode(&mut engine, std::slice::from_mut(&mut sequence), 2)?;
+        table(engine.backend().gpu(), 2)?;
+        println!("prefill of {} tokens behind {}:", args.chunk, sequence.len());
+        let tokens: Vec<TokenId> = (0..args.chunk).map(|i| token(i, vocab)).collect();
+        engine.backend().gpu().start_profile();
+        engine.prefill(&mut sequence, &tokens, Logits::Last, &mut |_| (), &|| false)?;
+        table(engine.backend().gpu(), 1)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! The backend: every operation of the forward pass on the device.
+
+use crate::cache::{Cache, Page, Pool};
+use crate::gpu::{Buffer, Gpu, words};
+use crate::ops::attention::Attention;
+use crate::ops::compressor::{Compressing, Preparing, Selection};
+use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
+use crate::ops::hyper::{self, Hyper, Site};
+use crate::ops::linear::{Limits, Linear};
+use crate::ops::route::{self, Routing};
+use crate::rows::{Rows, Vector};
+use crate::shape::Shape;
+use crate::step::StepData;
+use crate::weights::{Matrix, SharedTensors};
+use ds4_engine::backend::{self, Backend, MatrixShape, Prepare, Projection, Step};
+use ds4_engine::cpu::Precision;
+use ds4_engine::kv::RowFormat;
+use ds4_engine::rope::Rope;
+use ds4_engine::weights::{self, Ffn, HcSite};
+use ds4_engine::{Config, Error, Result, step_bytes};
+use ds4_gguf::{File, TensorInfo};
+use ds4_quant::Format;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// How to set up a [`GpuBackend`].
+pub struct GpuOptions {
+    /// Which device; without it the first that is no software.
+    pub device: Option<usize>,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Storage of KV rows.
+    pub rows: RowFormat,
+    /// Most rows of a step.
+    pub chunk: usize,
+    /// Most tokens of a sequence.
+    pub context: usize,
+    /// Is told how many bytes of weights are on the device, after each tensor.
+    pub loaded: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+/// The model on a GPU.
+pub struct GpuBackend {
+    gpu: Arc<Gpu>,
+    config: Config,
+    options: GpuOptions,
+    tensors: SharedTensors,
+    /// Bytes of weights uploaded.
+    loaded: AtomicU64,
+    hyper: Hyper,
+    linear: Linear,
+    experts: Experts,
+    pool: Arc<Pool>,
+    attention: Attention,
+    step: Mutex<StepData>,
+}
+
+/// Experts and weights chosen for each row, once there are any.
+#[derive(Default)]
+pub struct Routes(Option<Buffer>);
+
+/// The hash-routing table: as many experts a token as are used.
+pub struct Table(Buffer);
+
+/// Bytes of the weights of `file` on a device: tensors that share their bytes count once.
+pub fn weight_bytes(file: &File) -> u64 {
+    let places: HashSet<(usize, usize)> = file
+        .tensors()
+        .iter()
+        .map(|tensor| file.data(tensor))
+        .map(|data| (data.as_ptr() as usize, data.len()))
+        .collect();
+    places.iter().map(|(_, bytes)| *bytes as u64).sum()
+}
+
+impl GpuBackend {
+    /// Opens the device and makes the buffers that do not depend on weights.
+    ///
+    /// # Errors
+    /// No such device; the model and its context do not fit its memory; sizes that the kernels cannot handle.
+    pub fn new(file: &File, config: &Config, options: GpuOptions) -> Result<Self> {
+        Self::on(Gpu::open(options.device)?, file, config, options)
+    }
+
+    /// The same on a device that is open already.
+    ///
+    /// # Errors
+    /// As [`GpuBackend::new`].
+    pub fn on(gpu: Gpu, file: &File, config: &Config, options: GpuOptions) -> Result<Self> {
+        let gpu = Arc::new(gpu);
+        let rows = options.chunk.min(options.context).max(1);
+        let pool = Pool::new(Arc::clone(&gpu), Shape::new(config, options.rows)?)?;
+        let needed = [weight_bytes(file), pool.sequence_bytes(options.context), step_bytes(config, rows)];
+        if let Some(memory) = gpu.info().memory.filter(|memory| *memory < needed.iter().sum()) {
+            let [weights, kv, step] = needed.map(|bytes| bytes / 1_000_000);
+            let memory = memory / 1_000_000;
+            return Err(Error::Device(format!(
+                "{} has {memory} MB, but weights take {weights} MB, {} tokens of context {kv} MB and a step {step} MB; \
+                 use a smaller --ctx or --chunk, or --backend cpu",
+                gpu.info(),
+                options.context
+            )));
+        }
+        let widest = [config.heads * config.head_dim, config.groups * config.o_rank, config.embd, config.q_rank];
+        let limits = Limits { rows, cols: widest.into_iter().max().unwrap_or(0), normed_cols: config.q_rank };
+        let expert_limits = ExpertLimits {
+            rows,
+            used: config.experts_used,
+            experts: config.experts,
+            ff: config.expert_ff,
+            embd: config.embd,
+        };
+        let linear = Linear::new(&gpu, options.precision, limits)?;
+        Ok(Self {
+            hyper: Hyper::new(&gpu, config, rows)?,
+            experts: Experts::new(&gpu, &linear, expert_limits)?,
+            attention: Attention::new(Arc::clone(&pool), options.precision)?,
+            step: Mutex::new(StepData::new(&gpu)?),
+            tensors: SharedTensors::default(),
+            loaded: AtomicU64::new(0),
+            config: config.clone(),
+            options,
+            linear,
+            pool,
+            gpu,
+        })
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    fn step(&self) -> MutexGuard<'_, StepData> {
+        self.step.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn site<'a>(&self, site: &'a HcSite<Self>, norm: &'a Vector) -> Result<Site<'a>> {
+        let is_f16 = match site.project.format {
+            Format::F16 => true,
+            Format::F32 => false,
+            other => return Err(Error::Device(format!("hyper-connections in {other}; use --backend cpu"))),
+        };
+        Ok(Site { project: &site.project.buffer, is_f16, scale: &site.scale, base: &site.base, norm })
+    }
+}
+
+fn compressing<'a>(from: &'a Option<backend::Compressing<'_, GpuBackend>>) -> Option<Compressing<'a>> {
+    from.as_ref().map(|(weights, k, g)| Compressing { ape: &weights.ape, norm: &weights.norm, k, g })
+}
+
+/// A projection as the linear kernels take it.
+fn outputs<'a>(out: &'a [Projection<'_, GpuBackend>]) -> Vec<(&'a Matrix, &'a Rows)> {
+    out.iter().map(|(matrix, rows)| (*matrix, &**rows)).collect()
+}
+
+impl Backend for GpuBackend {
+    type Matrix = Matrix;
+    type Vector = Vector;
+    type Table = Table;
+    type Buffer = Rows;
+    type Cache = Cache;
+    type Page = Page;
+    type Routes = Routes;
+    type Selection = Selection;
+
+    fn name(&self) -> String {
+        format!("{}, {}", self.gpu.info(), self.options.precision.name())
+    }
+
+    fn matrix(&self, file: &Arc<File>, tensor: &TensorInfo, format: Format, shape: MatrixShape) -> Result<Matrix> {
+        let before = self.gpu.allocated();
+        let matrix = Matrix::load(&self.gpu, &self.tensors, file, tensor, format, shape)?;
+        let bytes = self.loaded.fetch_add(self.gpu.allocated() - before, Ordering::Relaxed);
+        (self.options.loaded)(bytes);
+        Ok(matrix)
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Vector> {
+        Vector::new(&self.gpu, &values)
+    }
+
+    fn table(&self, entries: Vec<i32>, width: usize) -> Result<Table> {
+        debug_assert_eq!(width, self.config.experts_used);
+        let entries: Vec<u32> = entries.into_iter().map(|entry| entry as u32).collect();
+        Ok(Table(self.gpu.buffer_of("the hash table", &words(&entries))?))
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Rows> {
+        Rows::new(&self.gpu, rows, width)
+    }
+
+    fn read(&self, buffer: &Rows, rows: usize) -> Result<Vec<f32>> {
+        buffer.read(&self.gpu, rows)
+    }
+
+    fn cache(&self) -> Result<Cache> {
+        self.pool.cache()
+    }
+
+    fn reserve(&self, cache: &mut Cache, tokens: usize) -> Result<()> {
+        self.pool.reserve(cache, tokens)
+    }
+
+    fn sequence_bytes(&self, tokens: usize) -> u64 {
+        self.pool.sequence_bytes(tokens)
+    }
+
+    fn cache_bytes(&self, cache: &Cache, counted: &mut HashSet<usize>) -> u64 {
+        self.pool.cache_bytes(cache, counted)
+    }
+
+    fn kv_mode(&self) -> String {
+        let rounding = if self.options.rows == RowFormat::Native { "rounded" } else { "unrounded" };
+        format!("{rounding} rows, {} arithmetic on a GPU", self.options.precision.name())
+    }
+
+    fn page_size(&self) -> usize {
+        self.pool.shape().layout.page_bytes
+    }
+
+    fn finished_pages<'a>(&self, cache: &'a Cache, tokens: usize) -> &'a [Arc<Page>] {
+        cache.finished_pages(tokens)
+    }
+
+    fn page_bytes<'a>(&self, page: &'a Page) -> Result<Cow<'a, [u8]>> {
+        self.pool.page_bytes(page).map(Cow::Owned)
+    }
+
+    fn page(&self, bytes: Vec<u8>) -> Result<Page> {
+        self.pool.page(&bytes)
+    }
+
+    fn save_frontier(&self, cache: &Cache, tokens: usize) -> Result<Vec<u8>> {
+        self.pool.save_frontier(cache, tokens)
+    }
+
+    fn saved_frontier_bytes(&self, tokens: usize) -> u64 {
+        self.pool.shape().layout.saved_frontier_bytes(tokens)
+    }
+
+    fn restore(&self, tokens: usize, pages: Vec<Arc<Page>>, frontier: &[u8]) -> Result<Cache> {
+        self.pool.restore(tokens, pages, frontier)
+    }
+
+    fn begin(&self, step: &Step<'_>, ropes: [&Rope; 2], caches: &mut [&mut Cache]) -> Result<()> {
+        self.step().begin(&self.pool, step, ropes, caches)
+    }
+
+    fn embed(&self, step: &Step<'_>, table: &Matrix, x: &mut Rows) -> Result<()> {
+        self.linear.embed(&self.gpu, step.rows(), &self.step().ids, table, x)
+    }
+
+    fn hc_collapse(
+        &self,
+        step: &Step<'_>,
+        site: &HcSite<Self>,
+        norm: &Vector,
+        x: &Rows,
+        mix: &mut Rows,
+        h: &mut Rows,
+    ) -> Result<()> {
+        self.hyper.collapse(&self.gpu, step.rows(), &self.site(site, norm)?, None, x, mix, h)
+    }
+
+    fn hc_expand(&self, step: &Step<'_>, mix: &Rows, y: &Rows, x: &mut Rows) -> Result<()> {
+        self.hyper.expand(&self.gpu, step.rows(), mix, y, x)
+    }
+
+    fn expand_collapse(
+        &self,
+        step: &Step<'_>,
+        site: &HcSite<Self>,
+        norm: &Vector,
+        y: &Rows,
+        x: &mut Rows,
+        mix: &mut Rows,
+        h: &mut Rows,
+    ) -> Result<()> {
+        self.hyper.collapse(&self.gpu, step.rows(), &self.site(site, norm)?, Some(y), x, mix, h)
+    }
+
+    fn project(&self, rows: usize, x: &Rows, out: &mut [Projection<'_, Self>]) -> Result<()> {
+        self.linear.project(&self.gpu, rows, x, None, &outputs(out))
+    }
+
+    fn norm_project(
+        &self,
+        step: &Step<'_>,
+        norm: &Vector,
+        x: &mut Rows,
+        out: &mut [Projection<'_, Self>],
+    ) -> Result<()> {
+        self.linear.project(&self.gpu, step.rows(), x, Some((norm, self.config.rms_eps)), &outputs(out))
+    }
+
+    fn project_grouped(&self, rows: usize, groups: usize, w: &Matrix, x: &Rows, out: &mut Rows) -> Result<()> {
+        self.linear.project_grouped(&self.gpu, rows, groups, w, x, out)
+    }
+
+    fn rms_norm(&self, step: &Step<'_>, norm: &Vector, x: &mut Rows) -> Result<()> {
+        hyper::rms_norm(&self.gpu, step.rows(), norm, self.config.rms_eps, x)
+    }
+
+    fn prepare(&self, _: &Step<'_>, il: usize, p: Prepare<'_, Self>, _: &mut [&mut Cache]) -> Result<()> {
+        let preparing = Preparing {
+            q: p.q,
+            kv: p.kv,
+            kv_norm: p.kv_norm,
+            compressor: compressing(&p.compressor),
+            index: compressing(&p.index),
+            index_q: p.index_q.as_deref(),
+        };
+        self.attention.prepare(&self.step(), il, preparing)
+    }
+
+    fn index_select(
+        &self,
+        _: &Step<'_>,
+        il: usize,
+        q: &Rows,
+        w: &Rows,
+        _: &[&mut Cache],
+        selection: &mut Selection,
+    ) -> Result<()> {
+        self.attention.index_select(&self.step(), il, q, w, selection)
+    }
+
+    fn attend(
+        &self,
+        _: &Step<'_>,
+        il: usize,
+        weights: &weights::Attention<Self>,
+        _: &Rope,
+        q: &mut Rows,
+        kv: &Rows,
+        selection: Option<&Selection>,
+        _: &mut [&mut Cache],
+    ) -> Result<()> {
+        self.attention.attend(&self.step(), il, &weights.sinks, q, kv, selection)
+    }
+
+    fn feed_forward(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        w: &Ffn<Self>,
+        h: &Rows,
+        z: &mut Rows,
+        routes: &mut Routes,
+        y: &mut Rows,
+    ) -> Result<()> {
+        let (gpu, rows, config) = (&self.gpu, step.rows(), &self.config);
+        self.linear.project(gpu, rows, h, None, &[(&w.router, z)])?;
+        let bytes = 8 * (rows * config.experts_used) as u64;
+        if routes.0.as_ref().is_none_or(|buffer| buffer.bytes() < bytes) {
+            routes.0 = Some(gpu.buffer("routes", bytes)?);
+        }
+        let Some(routes) = &routes.0 else { return Err(Error::Device("no routes".to_owned())) };
+        let routing = match &w.routing {
+            weights::Routing::Hash(table) => Routing::Hash(&table.0),
+            weights::Routing::Learned { bias } => Routing::Learned(bias.as_ref()),
+        };
+        route::route(gpu, config, rows, &routing, z, &self.step().ids, routes)?;
+        let e = &w.experts;
+        let experts = ExpertWeights {
+            gate: &e.gate,
+            up: &e.up,
+            down: &e.down,
+            shared_gate: &e.shared_gate,
+            shared_up: &e.shared_up,
+            shared_down: &e.shared_down,
+        };
+        let clamps = (config.swiglu_clamp[il], config.swiglu_clamp_shared[il]);
+        self.experts.run(gpu, &self.linear, rows, clamps, &experts, h, routes, y)
+    }
+
+    fn head(
+        &self,
+        _: &Step<'_>,
+        rows: &[usize],
+        site: &HcSite<Self>,
+        norm: &Vector,
+        x: &Rows,
+        e: &mut Rows,
+    ) -> Result<()> {
+        self.hyper.head(&self.gpu, rows, &self.site(site, norm)?, x, e)
+    }
+}

@@ -1,0 +1,227 @@
+// Attention of one row and all its heads on matrix units (§9): heads are the rows of the products, keys come in tiles of KEYS, decoded
+// once for all heads. The scores are computed twice, first for their maximum alone, so that sums never have to be scaled.
+// Queries come from `prepare.wgsl` as two halves of F16 that add up to 22 bits; weights are F16, and what they are divided by is their sum.
+// Eight subgroups: in S = Q·Kᵀ each has one 16×16 tile, in O = P·K each has UNIT_BLOCKS · 16 dimensions of all heads.
+@group(0) @binding(0) var<storage, read_write> q_halves: array<vec4<f16>>;
+@group(0) @binding(1) var<storage, read_write> q: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read> kv: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> frontier: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> arena: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> chosen: array<u32>;
+@group(0) @binding(7) var<storage, read> sinks: array<f32>;
+
+struct Args {
+    // Whether compressed rows are the chosen ones.
+    is_selected: u32,
+    // First word of the angles.
+    angles: u32,
+}
+var<immediate> args: Args;
+
+const WG: u32 = 256u;
+const KEYS: u32 = 32u;
+const BLOCKS: u32 = D / 16u;
+const HEAD_TILES: u32 = HEADS / 16u;
+const KEY_TILES: u32 = KEYS / 16u;
+const TILES: u32 = HEAD_TILES * KEY_TILES;
+// Blocks of sixteen dimensions that a subgroup sums up.
+const UNIT_BLOCKS: u32 = BLOCKS / 8u;
+// Rows of a tile are eight values further apart, so that those next to each other meet in different banks.
+const KEY_STRIDE: u32 = D / 4u + 2u;
+const WEIGHT_STRIDE: u32 = KEYS / 4u + 2u;
+const NONE: f32 = -1e30;
+
+var<workgroup> keys: array<vec4<f16>, KEYS * KEY_STRIDE>;
+// Scores, and in the end 256 values a subgroup.
+var<workgroup> scores: array<f32, max(HEADS * KEYS, 2048u)>;
+var<workgroup> weights: array<vec4<f16>, HEADS * WEIGHT_STRIDE>;
+var<workgroup> shares: array<f32, WG>;
+// Number of this thread in its subgroup.
+var<private> lane: u32;
+var<workgroup> tiles_here: u32;
+
+// Where a key's row is: 0, 1, 2 for the step's latent rows, the window, the arena, and its first word there.
+fn key_place(row: u32, r: Row, oldest: u32, in_window: u32, key: u32) -> vec2<u32> {
+    if (key >= in_window) {
+        let c = key - in_window;
+        if (args.is_selected == 1u) {
+            return vec2<u32>(2u, arena_word(chosen[row * TOP_K + c]));
+        }
+        return vec2<u32>(2u, arena_word(arena_row(r.table, c)));
+    }
+    let position = oldest + key;
+    if (position < r.start) {
+        return vec2<u32>(1u, r.slot * SLOT_WORDS + position % WINDOW * WINDOW_ROW_WORDS);
+    }
+    return vec2<u32>(0u, (r.first + position - r.start) * D);
+}
+
+// Decodes KEYS keys from number `first` on; behind the last one it is the last one again.
+fn load_keys(row: u32, r: Row, oldest: u32, in_window: u32, total: u32, first: u32, thread: u32) {
+    for (var i = thread; i < KEYS * BLOCKS; i += WG) {
+        let key = i / BLOCKS;
+        let block = i % BLOCKS;
+        let place = key_place(row, r, oldest, in_window, min(first + key, total - 1u));
+        var values: mat4x4<f32>;
+        if (place.x == 2u) {
+            values = arena_block(place.y, block);
+        } else if (place.x == 1u) {
+            values = window_block(place.y, block);
+        } else {
+            let at = place.y / 4u + 4u * block;
+            values = mat4x4<f32>(kv[at], kv[at + 1u], kv[at + 2u], kv[at + 3u]);
+        }
+        let to = key * KEY_STRIDE + 4u * block;
+        keys[to] = vec4<f16>(values[0]);
+        keys[to + 1u] = vec4<f16>(values[1]);
+        keys[to + 2u] = vec4<f16>(values[2]);
+        keys[to + 3u] = vec4<f16>(values[3]);
+    }
+}
+
+// A subgroup's tile of the scores from the first halves of the queries. With fewer tiles than subgroups some do the same.
+fn score_roughly(row: u32, unit: u32) {
+    let head = unit % TILES / KEY_TILES * 16u;
+    let key = unit % KEY_TILES * 16u;
+    var sum: Sums;
+    for (var k = 0u; k < BLOCKS; k++) {
+        sum = multiply(query((row * HEADS + head) * (D / 2u) + 4u * k), key_columns(key * KEY_STRIDE + 4u * k), sum);
+    }
+    store_scores(sum, head * KEYS + key);
+}
+
+// The same from both halves.
+fn score(row: u32, unit: u32) {
+    let head = unit % TILES / KEY_TILES * 16u;
+    let key = unit % KEY_TILES * 16u;
+    var sum: Sums;
+    for (var k = 0u; k < BLOCKS; k++) {
+        let b = key_columns(key * KEY_STRIDE + 4u * k);
+        let at = (row * HEADS + head) * (D / 2u) + 4u * k;
+        sum = multiply(query(at), b, sum);
+        sum = multiply(query(at + D / 4u), b, sum);
+    }
+    store_scores(sum, head * KEYS + key);
+}
+
+// The value that four threads of a head have, joined.
+fn head_max(value: f32, thread: u32) -> f32 {
+    shares[thread] = value;
+    workgroupBarrier();
+    let at = thread / 4u * 4u;
+    let most = max(max(shares[at], shares[at + 1u]), max(shares[at + 2u], shares[at + 3u]));
+    workgroupBarrier();
+    return most;
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let row = group.x;
+    let unit = thread / LANES;
+    lane = thread % LANES;
+    let r = row_at(row);
+    let oldest = r.position + 1u - min(r.position + 1u, WINDOW);
+    let in_window = r.position + 1u - oldest;
+    var compressed = 0u;
+    if (IS_COMPRESSED == 1u) {
+        compressed = (r.position + 1u) / RATIO;
+        if (args.is_selected == 1u) {
+            compressed = min(compressed, TOP_K);
+        }
+    }
+    let total = in_window + compressed;
+    if (thread == 0u) {
+        tiles_here = (total + KEYS - 1u) / KEYS;
+    }
+    // Matrix units want control flow that is known to be uniform.
+    let tiles = workgroupUniformLoad(&tiles_here);
+
+    // A thread has eight keys of one head: four threads a head, HEADS · 4 of them.
+    let head = thread / 4u;
+    let part = thread % 4u * 8u;
+    var most = NONE;
+    for (var tile = 0u; tile < tiles; tile++) {
+        load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
+        workgroupBarrier();
+        score_roughly(row, unit);
+        workgroupBarrier();
+        if (head < HEADS) {
+            for (var i = 0u; i < 8u; i++) {
+                most = max(most, scores[head * KEYS + part + i]);
+            }
+        }
+    }
+    most = head_max(most, thread);
+
+    var acc: array<Sums, HEAD_TILES * UNIT_BLOCKS>;
+    var sum = 0.0;
+    for (var tile = 0u; tile < tiles; tile++) {
+        // A row of one tile is still there.
+        if (tiles > 1u) {
+            load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
+        }
+        workgroupBarrier();
+        score(row, unit);
+        workgroupBarrier();
+        if (head < HEADS) {
+            for (var i = 0u; i < 8u; i += 4u) {
+                var w = vec4<f32>();
+                for (var j = 0u; j < 4u; j++) {
+                    if (tile * KEYS + part + i + j < total) {
+                        w[j] = exp(scores[head * KEYS + part + i + j] - most);
+                    }
+                }
+                let rounded = vec4<f16>(w);
+                weights[head * WEIGHT_STRIDE + (part + i) / 4u] = rounded;
+                let counted = vec4<f32>(rounded);
+                sum += (counted.x + counted.y) + (counted.z + counted.w);
+            }
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < KEY_TILES; k++) {
+            var a: array<Weights, HEAD_TILES>;
+            for (var h = 0u; h < HEAD_TILES; h++) {
+                a[h] = head_weights(16u * h * WEIGHT_STRIDE + 4u * k);
+            }
+            for (var n = 0u; n < UNIT_BLOCKS; n++) {
+                let b = key_rows(16u * k * KEY_STRIDE + 4u * (unit * UNIT_BLOCKS + n));
+                for (var h = 0u; h < HEAD_TILES; h++) {
+                    acc[h * UNIT_BLOCKS + n] = multiply(a[h], b, acc[h * UNIT_BLOCKS + n]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+
+    // What each head is divided by; a sink far above all scores leaves nothing.
+    shares[thread] = sum;
+    workgroupBarrier();
+    let at = thread / 4u * 4u;
+    let all = (shares[at] + shares[at + 1u]) + (shares[at + 2u] + shares[at + 3u]);
+    workgroupBarrier();
+    if (head < HEADS && thread % 4u == 0u) {
+        shares[head] = 1.0 / (all + exp(min(sinks[head] - most, 80.0)));
+    }
+    workgroupBarrier();
+    // Through workgroup memory: 256 values a subgroup at a time.
+    for (var h = 0u; h < HEAD_TILES; h++) {
+        for (var n = 0u; n < UNIT_BLOCKS; n++) {
+            store_sums(acc[h * UNIT_BLOCKS + n], 256u * unit);
+            workgroupBarrier();
+            for (var i = lane; i < 128u; i += LANES) {
+                let own = 16u * h + i / 8u;
+                let d = 16u * (unit * UNIT_BLOCKS + n) + 2u * (i % 8u);
+                var v = vec2<f32>(scores[256u * unit + 2u * i], scores[256u * unit + 2u * i + 1u]) * shares[own];
+                if (d >= NOPE) {
+                    let angle = args.angles + row * ROT + d - NOPE;
+                    let c = bitcast<f32>(step_word(angle));
+                    let s = bitcast<f32>(step_word(angle + 1u));
+                    v = vec2<f32>(v.x * c + v.y * s, v.y * c - v.x * s);
+                }
+                q[((row * HEADS + own) * D + d) / 2u] = v;
+            }
+            workgroupBarrier();
+        }
+    }
+}

@@ -1,0 +1,31 @@
+// The products of `attend_units.wgsl` on matrix units: 16×16×16, F16 with f32 sums. `T` reads rows, the plain form columns.
+alias Sums = coop_mat16x16<f32, C>;
+alias Weights = coop_mat16x16<f16, A>;
+
+fn query(at: u32) -> Weights {
+    return coopLoadT<coop_mat16x16<f16, A>>(&q_halves[at], D / 2u);
+}
+
+fn head_weights(at: u32) -> Weights {
+    return coopLoadT<coop_mat16x16<f16, A>>(&weights[at], WEIGHT_STRIDE);
+}
+
+fn key_columns(at: u32) -> coop_mat16x16<f16, B> {
+    return coopLoad<coop_mat16x16<f16, B>>(&keys[at], KEY_STRIDE);
+}
+
+fn key_rows(at: u32) -> coop_mat16x16<f16, B> {
+    return coopLoadT<coop_mat16x16<f16, B>>(&keys[at], KEY_STRIDE);
+}
+
+fn multiply(a: Weights, b: coop_mat16x16<f16, B>, c: Sums) -> Sums {
+    return coopMultiplyAdd(a, b, c);
+}
+
+fn store_scores(sums: Sums, at: u32) {
+    coopStoreT(sums, &scores[at], KEYS);
+}
+
+fn store_sums(sums: Sums, at: u32) {
+    coopStoreT(sums, &scores[at], 16u);
+}

@@ -1,0 +1,27 @@
+// Rows of x, normed if NORM, in half precision. One workgroup a row.
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> norm: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> halves: array<vec4<f16>>;
+struct Args { eps: f32 }
+var<immediate> args: Args;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let base = group.x * (X_COLS / 4u);
+    var factor = 1.0;
+    if (NORM == 1u) {
+        var square = 0.0;
+        for (var i = thread; i < X_COLS / 4u; i += WG) {
+            square += dot(x[base + i], x[base + i]);
+        }
+        factor = 1.0 / sqrt(wg_sum(square, thread) / f32(X_COLS) + args.eps);
+    }
+    let most = vec4<f32>(65504.0);
+    for (var i = thread; i < X_COLS / 4u; i += WG) {
+        var v = x[base + i];
+        if (NORM == 1u) {
+            v *= factor * norm[i];
+        }
+        halves[base + i] = vec4<f16>(clamp(v, -most, most));
+    }
+}

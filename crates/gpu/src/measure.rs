@@ -1,0 +1,105 @@
+//! What a device can do at most: the figures that others are compared with.
+
+use crate::gpu::{Gpu, floats, to_floats};
+use ds4_engine::{Error, Result};
+use std::time::Instant;
+
+const COPY: &str = "
+@group(0) @binding(0) var<storage, read> source: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> copied: array<vec4<u32>>;
+struct Args { n: u32, stride: u32 }
+var<immediate> args: Args;
+@compute @workgroup_size(WG)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    for (var i = id.x; i < args.n; i += args.stride) { copied[i] = source[i]; }
+}";
+
+const CHAIN: &str = "
+@group(0) @binding(0) var<storage, read_write> a: array<u32>;
+@compute @workgroup_size(WG)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) { a[id.x] += 1u; }";
+
+const PRODUCT: &str = "
+@group(0) @binding(0) var<storage, read> a: array<f16>;
+@group(0) @binding(1) var<storage, read> b: array<f16>;
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+var<workgroup> tile: array<f16, 512>;
+@compute @workgroup_size(WG)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    for (var i = lane; i < 256u; i += WG) { tile[i] = a[i]; tile[256u + i] = b[i]; }
+    workgroupBarrier();
+    let x = coopLoadT<coop_mat16x16<f16, A>>(&tile[0], 16u);
+    let y = coopLoadT<coop_mat16x16<f16, B>>(&tile[256], 16u);
+    var z = coopLoadT<coop_mat16x16<f32, C>>(&c[0], 16u);
+    z = coopMultiplyAdd(x, y, z);
+    coopStoreT(z, &c[0], 16u);
+}";
+
+/// Bytes a second of a large copy, read and written bytes counted. `bytes` should exceed every cache.
+///
+/// # Errors
+/// Out of memory, or the device failed.
+pub fn copy_bandwidth(gpu: &Gpu, bytes: u64) -> Result<f64> {
+    let kernel = gpu.kernel("copy", &[("WG", 256)], &[COPY])?;
+    let (from, to) = (gpu.buffer("a copy", bytes)?, gpu.buffer("a copy", bytes)?);
+    let (n, groups) = ((bytes / 16) as u32, 4096);
+    let run = |times: u32| -> Result<f64> {
+        gpu.wait()?;
+        let begin = Instant::now();
+        for _ in 0..times {
+            gpu.dispatch(&kernel, &[&from, &to], &[n, groups * 256], [groups, 1, 1])?;
+        }
+        gpu.wait()?;
+        Ok(begin.elapsed().as_secs_f64())
+    };
+    // Clocks rise with work.
+    run(40)?;
+    let (few, many) = (run(4)?, run(44)?);
+    Ok(80.0 * bytes as f64 / (many - few).max(1e-9))
+}
+
+/// Seconds of GPU and CPU time that a dispatch costs which waits for the one before.
+///
+/// # Errors
+/// The device failed.
+pub fn dispatch_seconds(gpu: &Gpu) -> Result<(f64, f64)> {
+    let kernel = gpu.kernel("chain", &[("WG", 64)], &[CHAIN])?;
+    let buffer = gpu.buffer("a chain", 256)?;
+    let run = |times: u32| -> Result<(f64, f64)> {
+        gpu.wait()?;
+        let begin = Instant::now();
+        for _ in 0..times {
+            gpu.dispatch(&kernel, &[&buffer], &[], [1, 1, 1])?;
+        }
+        let recorded = begin.elapsed().as_secs_f64();
+        gpu.wait()?;
+        Ok((begin.elapsed().as_secs_f64(), recorded))
+    };
+    run(100)?;
+    let (few, many) = (run(1000)?, run(5000)?);
+    Ok(((many.0 - few.0) / 4000.0, (many.1 - few.1) / 4000.0))
+}
+
+/// Whether the matrix units compute what they should: a product of 16 × 16 row-major matrices added to a third.
+///
+/// # Errors
+/// The kernel does not compile, the device failed, or the product is wrong.
+pub fn check_matrix_units(gpu: &Gpu) -> Result<()> {
+    let width = gpu.caps().subgroup.unwrap_or(32);
+    let kernel = gpu.kernel("matrix units", &[("WG", width)], &[PRODUCT])?;
+    let value = |i: usize, m: usize| ((i * m) % 7) as f32 - 3.0;
+    let (a, b): (Vec<f32>, Vec<f32>) = (0..256).map(|i| (value(i, 5), value(i, 3))).unzip();
+    let half = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect::<Vec<u8>>();
+    let (a_on, b_on) = (gpu.buffer_of("a", &half(&a))?, gpu.buffer_of("b", &half(&b))?);
+    let c_on = gpu.buffer_of("c", &floats(&(0..256).map(|i| i as f32).collect::<Vec<_>>()))?;
+    gpu.dispatch(&kernel, &[&a_on, &b_on, &c_on], &[], [1, 1, 1])?;
+    let got = to_floats(&gpu.download(&c_on, 0, 1024)?);
+    for (i, got) in got.iter().enumerate() {
+        let (row, column) = (i / 16, i % 16);
+        let want = i as f32 + (0..16).map(|k| a[row * 16 + k] * b[k * 16 + column]).sum::<f32>();
+        if *got != want {
+            return Err(Error::Device(format!("matrix units give {got} at {row}, {column}, not {want}")));
+        }
+    }
+    Ok(())
+}

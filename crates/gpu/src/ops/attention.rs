@@ -1,0 +1,301 @@
+//! Attention over window and compressed rows (`spec/model.md` §9).
+
+use super::compressor::Selection;
+use crate::cache::{Pool, locked};
+use crate::device::Caps;
+use crate::gpu::{Buffer, Gpu, Kernel};
+use crate::parts;
+use crate::rows::{Rows, Vector};
+use crate::step::StepData;
+use ds4_engine::cpu::Precision;
+use ds4_engine::kv::RowFormat;
+use ds4_engine::{LayerKind, Result};
+use std::sync::{Arc, Mutex};
+
+const STEP: &str = include_str!("../kernels/attention/step.wgsl");
+const ROUNDING: &str = include_str!("../kernels/attention/rounding.wgsl");
+const PREPARE: &str = include_str!("../kernels/attention/prepare.wgsl");
+const PREPARE_PLAIN: &str = include_str!("../kernels/attention/prepare_plain.wgsl");
+const COMPRESS: &str = include_str!("../kernels/attention/compress.wgsl");
+const COMPRESS_ONLY: &str = include_str!("../kernels/attention/compress_only.wgsl");
+const INDEX: &str = include_str!("../kernels/attention/index.wgsl");
+const INDEX_SCORE: &str = include_str!("../kernels/attention/index_score.wgsl");
+const INDEX_SCORE_F32: &str = include_str!("../kernels/attention/index_score_f32.wgsl");
+const TOP_K: &str = include_str!("../kernels/attention/top_k.wgsl");
+const PREFIX: &str = include_str!("../kernels/attention/prefix.wgsl");
+const PREFIX_SUBGROUP: &str = include_str!("../kernels/attention/prefix_subgroup.wgsl");
+const ROWS_NATIVE: &str = include_str!("../kernels/attention/rows_native.wgsl");
+const ROWS_UNROUNDED: &str = include_str!("../kernels/attention/rows_unrounded.wgsl");
+const TEAM: &str = include_str!("../kernels/attention/team.wgsl");
+const TEAM_SUBGROUP: &str = include_str!("../kernels/attention/team_subgroup.wgsl");
+const ROTATE_BACK: &str = include_str!("../kernels/attention/rotate_back.wgsl");
+const ATTEND: &str = include_str!("../kernels/attention/attend.wgsl");
+const MERGE: &str = include_str!("../kernels/attention/merge.wgsl");
+const ATTEND_UNITS: &str = include_str!("../kernels/attention/attend_units.wgsl");
+const UNITS16: &str = include_str!("../kernels/attention/units16.wgsl");
+const WINDOW: &str = include_str!("../kernels/attention/window.wgsl");
+
+/// Heads that a workgroup of the attention kernel works on; `HEADS_AT_ONCE` there.
+const HEADS_AT_ONCE: usize = 4;
+/// Teams of such a workgroup where teams are subgroups.
+const TEAMS: usize = 4;
+/// Threads of a team without subgroups.
+const LANES: usize = 32;
+/// Workgroups that keep a large device busy: fewer rows than that have their keys split.
+const GROUPS_WANTED: usize = 128;
+/// Keys of a team below which splitting does not pay.
+const KEYS_MIN: usize = 4;
+/// Most parts that keys are split into.
+const SPLITS_MAX: usize = 64;
+/// Rows from which matrix units pay.
+const UNITS_ROWS_MIN: usize = 8;
+/// Width of the subgroups of `attend_units.wgsl`.
+const UNITS_SUBGROUP: usize = 32;
+/// Heads and dimensions that it splits evenly.
+const UNITS_HEADS: usize = 16;
+const UNITS_HEADS_MAX: usize = 64;
+const UNITS_DIMS: usize = 128;
+/// Keys of its tiles.
+const UNITS_KEYS: usize = 32;
+/// Threads of the kernels that score and choose.
+pub(super) const SCORE_THREADS: usize = 256;
+const TOP_K_THREADS: usize = 1024;
+/// The same on devices that may have no more.
+const TOP_K_THREADS_PLAIN: usize = 256;
+
+/// Kernels of layers of one kind.
+pub(super) struct Kernels {
+    pub(super) prepare: Arc<Kernel>,
+    pub(super) index_score: Option<Arc<Kernel>>,
+    pub(super) top_k: Option<Arc<Kernel>>,
+    attend: Arc<Kernel>,
+    attend_units: Option<Arc<Kernel>>,
+    merge: Arc<Kernel>,
+    window: Arc<Kernel>,
+}
+
+impl Kernels {
+    fn new(pool: &Pool, kind: LayerKind, units: Option<&'static str>) -> Result<Self> {
+        let (gpu, shape) = (pool.gpu(), pool.shape());
+        let (caps, threads) = (gpu.caps(), shape.threads());
+        let base = shape.constants(kind);
+        let with = |more: &[(&'static str, usize)]| -> Vec<(&'static str, u32)> {
+            base.iter().copied().chain(more.iter().map(|(name, value)| (*name, *value as u32))).collect()
+        };
+        let rows = [("WG", threads), ("SUBGROUP", parts::subgroup(caps) as usize), ("MAXIMA", threads / 8)];
+        let sums = parts::sums(caps, threads as u32);
+        let mut prepare = vec![STEP, ROUNDING, sums, PREPARE];
+        prepare.extend_from_slice(match kind {
+            LayerKind::Sliding => &[PREPARE_PLAIN],
+            LayerKind::Csa => &[COMPRESS, INDEX],
+            LayerKind::Hca => &[COMPRESS, COMPRESS_ONLY],
+        });
+        let is_native = shape.layout.format == RowFormat::Native;
+        let score = if is_native { INDEX_SCORE } else { INDEX_SCORE_F32 };
+        let stored = if is_native { ROWS_NATIVE } else { ROWS_UNROUNDED };
+        let (lanes, teams, team) = Self::teams(caps);
+        let has_index = kind == LayerKind::Csa;
+        let width = parts::subgroup(caps) as usize;
+        let (choosers, prefix) = match caps.subgroup {
+            Some(_) => (TOP_K_THREADS, PREFIX_SUBGROUP),
+            None => (TOP_K_THREADS_PLAIN, PREFIX),
+        };
+        let indexer = |name, threads, parts: &[&'static str]| -> Result<Option<Arc<Kernel>>> {
+            has_index.then(|| gpu.kernel(name, &with(&[("WG", threads), ("SUBGROUP", width)]), parts)).transpose()
+        };
+        Ok(Self {
+            prepare: gpu.kernel("prepare", &with(&rows), &prepare)?,
+            index_score: indexer("index_score", SCORE_THREADS, &[STEP, score])?,
+            top_k: indexer("top_k", choosers, &[STEP, prefix, TOP_K])?,
+            attend: gpu.kernel(
+                "attend",
+                &with(&[("LANES", lanes), ("TEAMS", teams)]),
+                &[STEP, stored, team, ROTATE_BACK, ATTEND],
+            )?,
+            attend_units: units
+                .map(|units| {
+                    let parts = [STEP, stored, ATTEND_UNITS, units];
+                    gpu.kernel("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &parts)
+                })
+                .transpose()?,
+            merge: gpu.kernel("merge", &with(&rows), &[ROTATE_BACK, MERGE])?,
+            window: gpu.kernel("window", &with(&rows), &[STEP, ROUNDING, WINDOW])?,
+        })
+    }
+
+    /// Threads of a team, teams of a workgroup, and how a team adds up.
+    fn teams(caps: Caps) -> (usize, usize, &'static str) {
+        match caps.subgroup {
+            Some(width) => (width as usize, TEAMS, TEAM_SUBGROUP),
+            None => (LANES, 1, TEAM),
+        }
+    }
+}
+
+/// Compressors, indexer and attention of all layers.
+pub struct Attention {
+    pub(super) pool: Arc<Pool>,
+    /// By [`slot_of`].
+    kinds: [Option<Kernels>; 3],
+    /// Norms and biases of each layer in one buffer, joined at first use.
+    pub(super) norms: Mutex<Vec<Option<Arc<Buffer>>>>,
+    /// Sums of parts of keys; and what is bound where a kernel has nothing to read.
+    partial: Mutex<Arc<Buffer>>,
+    pub(super) nothing: Buffer,
+}
+
+/// Whether the rows and heads of the model and the workgroup memory of the device suit `attend_units.wgsl`. Unrounded rows are not F16.
+fn fits_units(pool: &Pool) -> bool {
+    let (heads, d) = (pool.shape().heads, pool.shape().layout.head_dim);
+    let is_even = heads.is_multiple_of(UNITS_HEADS) && heads <= UNITS_HEADS_MAX && d.is_multiple_of(UNITS_DIMS);
+    // Keys, scores, weights, sums of threads.
+    let bytes = UNITS_KEYS * 2 * (d + 8) + 4 * (heads * UNITS_KEYS).max(2048) + 2 * heads * (UNITS_KEYS + 8) + 1040;
+    pool.shape().layout.format == RowFormat::Native && is_even && bytes <= pool.gpu().caps().workgroup_bytes as usize
+}
+
+fn slot_of(kind: LayerKind) -> usize {
+    match kind {
+        LayerKind::Sliding => 0,
+        LayerKind::Csa => 1,
+        LayerKind::Hca => 2,
+    }
+}
+
+impl Attention {
+    /// Compiles what the layers of `pool` need. Matrix units, which take F16, are for fast mode.
+    ///
+    /// # Errors
+    /// A kernel does not compile on the device.
+    pub fn new(pool: Arc<Pool>, precision: Precision) -> Result<Self> {
+        let caps = pool.gpu().caps();
+        let has_units = precision == Precision::Fast && caps.matrix16 && caps.subgroup == Some(UNITS_SUBGROUP as u32);
+        Self::with_units(pool, has_units.then_some(UNITS16))
+    }
+
+    /// The same with the products of matrix units that this text has, for tests of the kernel around them.
+    ///
+    /// # Errors
+    /// A kernel does not compile on the device.
+    pub fn with_units(pool: Arc<Pool>, units: Option<&'static str>) -> Result<Self> {
+        let units = units.filter(|_| fits_units(&pool));
+        let mut kinds = [None, None, None];
+        for layer in &pool.shape().layout.layers {
+            let slot = &mut kinds[slot_of(layer.kind)];
+            if slot.is_none() {
+                *slot = Some(Kernels::new(&pool, layer.kind, units)?);
+            }
+        }
+        let norms = Mutex::new(pool.shape().layout.layers.iter().map(|_| None).collect());
+        let partial = Mutex::new(Arc::new(pool.gpu().buffer("parts of attention", 16)?));
+        let nothing = pool.gpu().buffer("nothing", 16)?;
+        Ok(Self { kinds, norms, partial, nothing, pool })
+    }
+
+    /// The device.
+    pub(super) fn gpu(&self) -> &Gpu {
+        self.pool.gpu()
+    }
+
+    pub(super) fn kind(&self, il: usize) -> LayerKind {
+        self.pool.shape().layout.layers[il].kind
+    }
+
+    pub(super) fn kernels(&self, il: usize) -> Result<&Kernels> {
+        let kernels = self.kinds[slot_of(self.kind(il))].as_ref();
+        kernels.ok_or_else(|| ds4_engine::Error::Device("its kernels are those of another model".to_owned()))
+    }
+
+    /// Whether attention of this step runs on matrix units.
+    pub(super) fn uses_units(&self, step: &StepData, il: usize) -> Result<bool> {
+        Ok(self.kernels(il)?.attend_units.is_some() && !step.is_decode && step.rows >= UNITS_ROWS_MIN)
+    }
+
+    /// First word of the angles of a layer's rows.
+    pub(super) fn angles(&self, step: &StepData, il: usize) -> u32 {
+        step.angles[usize::from(self.kind(il) != LayerKind::Sliding)]
+    }
+
+    /// §9: `q` becomes the outputs of its heads, and the latent rows `kv` of longer segments enter the window. Single rows entered
+    /// it in [`Attention::prepare`].
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn attend(
+        &self,
+        step: &StepData,
+        il: usize,
+        sinks: &Vector,
+        q: &Rows,
+        kv: &Rows,
+        selection: Option<&Selection>,
+    ) -> Result<()> {
+        let (gpu, kernels, shape) = (self.gpu(), self.kernels(il)?, self.pool.shape());
+        let layers = self.pool.layers();
+        let memory = &layers[il];
+        let chosen = selection.and_then(Selection::chosen);
+        let angles = self.angles(step, il);
+        let is_selected = u32::from(chosen.is_some());
+        let keys =
+            [&kv.buffer, &step.data, &memory.frontier, &memory.arena, chosen.unwrap_or(&self.nothing), &sinks.buffer];
+        if let Some(kernel) = kernels.attend_units.as_ref().filter(|_| self.uses_units(step, il).unwrap_or(false)) {
+            let mut buffers = vec![&q.buffer, &q.buffer];
+            buffers.extend(keys);
+            gpu.dispatch(kernel, &buffers, &[is_selected, angles], [step.rows as u32, 1, 1])?;
+            return self.enter_window(step, il, kv, &memory.frontier);
+        }
+        let groups = shape.heads.div_ceil(HEADS_AT_ONCE);
+        let splits = self.splits(step, il, groups, chosen.is_some());
+        let partial = self.partial(if splits > 1 { step.rows * splits } else { 0 })?;
+        let mut buffers = vec![&q.buffer];
+        buffers.extend(keys);
+        buffers.push(&partial);
+        gpu.dispatch(
+            &kernels.attend,
+            &buffers,
+            &[splits as u32, is_selected, angles, 0],
+            [(groups * splits) as u32, step.rows as u32, 1],
+        )?;
+        if splits > 1 {
+            gpu.dispatch(
+                &kernels.merge,
+                &[&q.buffer, &step.data, &sinks.buffer, &partial],
+                &[splits as u32, angles, 0],
+                [shape.heads as u32, step.rows as u32, 1],
+            )?;
+        }
+        self.enter_window(step, il, kv, &memory.frontier)
+    }
+
+    /// The latent rows of longer segments enter the window.
+    fn enter_window(&self, step: &StepData, il: usize, kv: &Rows, frontier: &Buffer) -> Result<()> {
+        if step.is_decode {
+            return Ok(());
+        }
+        let grid = [step.rows as u32, 1, 1];
+        self.gpu().dispatch(&self.kernels(il)?.window, &[&kv.buffer, &step.data, frontier], &[], grid)
+    }
+
+    /// Parts that the keys of each row are split into.
+    fn splits(&self, step: &StepData, il: usize, groups: usize, is_selected: bool) -> usize {
+        let layout = &self.pool.shape().layout;
+        let last = step.positions.iter().max().copied().unwrap_or(0);
+        let compressed = layout.layers[il].kind.ratio().map_or(0, |ratio| (last + 1) / ratio);
+        let compressed = if is_selected { compressed.min(self.pool.shape().top_k) } else { compressed };
+        let keys = (last + 1).min(layout.window) + compressed;
+        let (_, teams, _) = Kernels::teams(self.gpu().caps());
+        let wanted = GROUPS_WANTED.div_ceil(groups * step.rows.max(1));
+        wanted.min(keys / (KEYS_MIN * teams)).clamp(1, SPLITS_MAX)
+    }
+
+    /// Memory for `parts` parts of all heads.
+    fn partial(&self, parts: usize) -> Result<Arc<Buffer>> {
+        let shape = self.pool.shape();
+        let bytes = (16 * parts * shape.heads * (shape.layout.head_dim / 4 + 1)) as u64;
+        let mut partial = locked(&self.partial);
+        if partial.bytes() < bytes {
+            *partial = Arc::new(self.gpu().buffer("parts of attention", bytes.next_power_of_two())?);
+            self.gpu().forget_groups();
+        }
+        Ok(Arc::clone(&partial))
+    }
+}

@@ -1,0 +1,382 @@
+//! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
+
+use super::linear::{Linear, Slots, Tile};
+use super::source::{BYTE_UNITS, Input, Source, THREADS, Teams, Use, has_lattice, lanes};
+use crate::gpu::{Buffer, Gpu, Kernel};
+use crate::rows::Rows;
+use crate::weights::Matrix;
+use ds4_engine::{Error, Result};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Hidden values of a slot that one workgroup computes.
+const MID_STRETCH: u32 = 32;
+/// Most workgroups along one axis of a grid.
+const GRID_MAX: usize = 65535;
+
+macro_rules! part {
+    ($name:literal) => {
+        include_str!(concat!("../kernels/experts/", $name, ".wgsl"))
+    };
+}
+
+/// Expert matrices of one layer.
+pub struct ExpertWeights<'a> {
+    /// Routed gates, all experts.
+    pub gate: &'a Matrix,
+    /// Routed ups, all experts.
+    pub up: &'a Matrix,
+    /// Routed downs, all experts.
+    pub down: &'a Matrix,
+    /// Shared gate.
+    pub shared_gate: &'a Matrix,
+    /// Shared up.
+    pub shared_up: &'a Matrix,
+    /// Shared down.
+    pub shared_down: &'a Matrix,
+}
+
+/// The largest sizes of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExpertLimits {
+    /// Rows.
+    pub rows: usize,
+    /// Experts a row uses.
+    pub used: usize,
+    /// Routed experts.
+    pub experts: usize,
+    /// Hidden values of an expert.
+    pub ff: usize,
+    /// Inputs and outputs of an expert.
+    pub embd: usize,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    GateUp([Use; 4], bool),
+    Down([Use; 2]),
+    Sort,
+    Tiles { rows: usize },
+    Activate { is_routed: bool },
+    Gather,
+}
+
+/// Kernels and scratch memory for the experts of any layer.
+pub struct Experts {
+    limits: ExpertLimits,
+    kernels: Mutex<HashMap<Key, Arc<Kernel>>>,
+    /// Few rows: `h` as bytes; hidden values of all slots and then of the shared expert's rows, as f32 and as bytes.
+    h_bytes: Buffer,
+    mid: Rows,
+    mid_bytes: Buffer,
+    /// Many rows: gates, ups, hidden values (in half precision for matrix units) and results of all slots, then of the shared expert.
+    gate: Rows,
+    up: Rows,
+    hidden: Buffer,
+    down: Rows,
+    shared_gate: Rows,
+    shared_up: Rows,
+    shared_hidden: Buffer,
+    shared_down: Rows,
+    order: Buffer,
+    spans: Buffer,
+    tiles: Buffer,
+}
+
+impl Experts {
+    /// Scratch memory for steps of these sizes.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn new(gpu: &Gpu, linear: &Linear, limits: ExpertLimits) -> Result<Self> {
+        let ExpertLimits { rows, used, experts, ff, embd } = limits;
+        let few = rows.min(linear.pass_rows());
+        let bytes = |rows: usize, cols: usize| (rows * cols.div_ceil(64) * BYTE_UNITS * 16) as u64;
+        // Rows that never come need no memory.
+        let many = if rows > few { rows } else { 0 };
+        let slots = many * used;
+        let hidden_bytes = if linear.has_units() { 2 } else { 4 };
+        let hidden = |slots: usize| gpu.buffer("hidden values", (hidden_bytes * slots * ff) as u64);
+        Ok(Self {
+            limits,
+            kernels: Mutex::default(),
+            h_bytes: gpu.buffer("quantised activations", bytes(few, embd))?,
+            mid: Rows::new(gpu, few * (used + 1), ff)?,
+            mid_bytes: gpu.buffer("quantised activations", bytes(few * (used + 1), ff))?,
+            gate: Rows::new(gpu, slots, ff)?,
+            up: Rows::new(gpu, slots, ff)?,
+            hidden: hidden(slots)?,
+            down: Rows::new(gpu, slots, embd)?,
+            shared_gate: Rows::new(gpu, many, ff)?,
+            shared_up: Rows::new(gpu, many, ff)?,
+            shared_hidden: hidden(many)?,
+            shared_down: Rows::new(gpu, many, embd)?,
+            order: gpu.buffer("expert slots", 4 * slots as u64)?,
+            spans: gpu.buffer("expert slots", 8 * experts as u64)?,
+            tiles: gpu.buffer("expert tiles", 16 * Linear::slot_tiles_most(slots, experts) as u64)?,
+        })
+    }
+
+    fn kernel(&self, key: Key, make: impl FnOnce() -> Result<Arc<Kernel>>) -> Result<Arc<Kernel>> {
+        let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = kernels.get(&key) {
+            return Ok(Arc::clone(kernel));
+        }
+        let kernel = make()?;
+        kernels.insert(key, Arc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    fn check(&self, rows: usize, w: &ExpertWeights<'_>, h: &Rows, y: &Rows) -> Result<()> {
+        let ExpertLimits { rows: most, experts, ff, embd, .. } = self.limits;
+        if rows > most {
+            return Err(Error::TooManyRows { rows, most });
+        }
+        let fits = |m: &Matrix, rows, cols, count| (m.shape.rows, m.shape.cols, m.shape.count) == (rows, cols, count);
+        let all_fit = [(w.gate, experts), (w.up, experts), (w.shared_gate, 1), (w.shared_up, 1)]
+            .into_iter()
+            .all(|(m, count)| fits(m, ff, embd, count))
+            && fits(w.down, embd, ff, experts)
+            && fits(w.shared_down, embd, ff, 1)
+            && h.width == embd
+            && y.width == embd;
+        let wrong = || Error::Device(format!("expert matrices are not of {ff}×{embd}, {experts} in all"));
+        if all_fit { Ok(()) } else { Err(wrong()) }
+    }
+
+    /// `y = Σ_i w_i·E_i(h) + S(h)`. `routes` holds (expert, bits of the f32 weight) of each row's slots; every expert must exist. `clamps` are those of
+    /// the routed and of the shared experts.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or a kernel does not compile.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        clamps: (f32, f32),
+        w: &ExpertWeights<'_>,
+        h: &Rows,
+        routes: &Buffer,
+        y: &Rows,
+    ) -> Result<()> {
+        self.check(rows, w, h, y)?;
+        match rows {
+            0 => Ok(()),
+            _ if rows <= linear.pass_rows() => self.few(gpu, linear, rows, clamps, w, h, routes, y),
+            _ => self.many(gpu, linear, rows, clamps, w, h, routes, y),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn few(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        clamps: (f32, f32),
+        w: &ExpertWeights<'_>,
+        h: &Rows,
+        routes: &Buffer,
+        y: &Rows,
+    ) -> Result<()> {
+        let ExpertLimits { used, ff, embd, .. } = self.limits;
+        let a_use = |m: &Matrix, batch, width| Use::new(m, linear.input(m, batch), batch, m.shape.cols, width);
+        // mid
+        let uses =
+            [a_use(w.gate, 1, ff), a_use(w.up, 1, ff), a_use(w.shared_gate, rows, ff), a_use(w.shared_up, rows, ff)];
+        let has = |uses: &[Use], input| uses.iter().any(|u| u.input == input);
+        let mut buffers = Vec::with_capacity(10);
+        if has(&uses, Input::Float) || rows == 1 {
+            buffers.push(&h.buffer);
+        }
+        if has(&uses, Input::Bytes) && rows > 1 {
+            linear.quantize(gpu, rows, embd, &h.buffer, None, &self.h_bytes)?;
+            buffers.push(&self.h_bytes);
+        }
+        buffers.extend([routes, &self.mid.buffer]);
+        let down_uses = [a_use(w.down, 1, embd), a_use(w.shared_down, rows, embd)];
+        let is_bytes = has(&down_uses, Input::Bytes);
+        if is_bytes {
+            buffers.push(&self.mid_bytes);
+        }
+        if has_lattice(&uses) {
+            buffers.push(linear.lattice());
+        }
+        buffers.extend([w.gate, w.up, w.shared_gate, w.shared_up].map(|m| &*m.buffer));
+        let kernel =
+            self.kernel(Key::GateUp(uses, is_bytes), || self.gate_up_kernel(gpu, linear, &uses, rows, is_bytes))?;
+        let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32 + 1, 1];
+        gpu.dispatch(&kernel, &buffers, &[clamps.0.to_bits(), clamps.1.to_bits()], grid)?;
+
+        let uses = down_uses;
+        let mut buffers = Vec::with_capacity(7);
+        if has(&uses, Input::Float) {
+            buffers.push(&self.mid.buffer);
+        }
+        if is_bytes {
+            buffers.push(&self.mid_bytes);
+        }
+        buffers.extend([routes, &y.buffer]);
+        if has_lattice(&uses) {
+            buffers.push(linear.lattice());
+        }
+        buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
+        let kernel = self.kernel(Key::Down(uses), || self.down_kernel(gpu, linear, &uses, rows))?;
+        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.team_rows(gpu.caps(), &uses);
+        gpu.dispatch(&kernel, &buffers, &[], [(embd as u32).div_ceil(per_workgroup), 1, 1])
+    }
+
+    fn gate_up_kernel(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        uses: &[Use; 4],
+        rows: usize,
+        is_bytes: bool,
+    ) -> Result<Arc<Kernel>> {
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let mut source = Source::new(linear.precision(), "most: f32, shared_most: f32");
+        let mut quantize = "";
+        source.add(include_str!("../kernels/linear/block.wgsl"));
+        if has(Input::Float) || rows == 1 {
+            source.bind("x", "vec4<f32>", false);
+            source.add(include_str!("../kernels/linear/input.wgsl"));
+        }
+        if has(Input::Bytes) && rows == 1 {
+            source.add(part!("bytes_here"));
+            quantize = "quantize_here(thread);";
+        } else if has(Input::Bytes) {
+            source.bind("xq", "vec4<u32>", false);
+            source.add(include_str!("../kernels/linear/bytes.wgsl"));
+        }
+        source.bind("routes", "vec2<u32>", false);
+        source.bind("mid", "f32", true);
+        if is_bytes {
+            source.bind("mid_bytes", "vec4<u32>", true);
+            source.add(part!("mid_bytes"));
+        } else {
+            source.add("fn finish_stretch(slot: u32, stretch: u32, thread: u32) {}");
+        }
+        source.add_teams(gpu.caps());
+        // The stretch is a multiple of what the teams of a workgroup do at once.
+        let per_team = linear.team_rows(gpu.caps(), uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
+        source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+        source.add(part!("swiglu"));
+        source.add(&part!("gate_up").replace("QUANTIZE", quantize));
+        let constants = [
+            ("R", rows as u32),
+            ("RPT", per_team),
+            ("MID", MID_STRETCH),
+            ("USED", self.limits.used as u32),
+            ("FF", self.limits.ff as u32),
+            ("X_COLS", self.limits.embd as u32),
+        ];
+        source.build(gpu, "expert gate and up", uses, linear.lattice_copies(), &constants)
+    }
+
+    fn down_kernel(&self, gpu: &Gpu, linear: &Linear, uses: &[Use; 2], rows: usize) -> Result<Arc<Kernel>> {
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let mut source = Source::new(linear.precision(), "none: u32");
+        if has(Input::Float) {
+            source.bind("x", "vec4<f32>", false);
+            source.add(include_str!("../kernels/linear/input.wgsl"));
+        }
+        if has(Input::Bytes) {
+            source.bind("xq", "vec4<u32>", false);
+            source.add(include_str!("../kernels/linear/bytes.wgsl"));
+        }
+        source.bind("routes", "vec2<u32>", false);
+        source.bind("y", "f32", true);
+        source.add_teams(gpu.caps());
+        let per_team = linear.team_rows(gpu.caps(), uses);
+        source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+        source.add(part!("down"));
+        let constants = [
+            ("R", rows as u32),
+            ("RPT", per_team),
+            ("USED", self.limits.used as u32),
+            ("WIDTH", self.limits.embd as u32),
+        ];
+        source.build(gpu, "expert down", uses, linear.lattice_copies(), &constants)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn many(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        clamps: (f32, f32),
+        w: &ExpertWeights<'_>,
+        h: &Rows,
+        routes: &Buffer,
+        y: &Rows,
+    ) -> Result<()> {
+        let ExpertLimits { used, experts, ff, embd, .. } = self.limits;
+        let slots = rows * used;
+        // Tiles of about the size that an expert's share has.
+        let tile = linear.tile((slots / experts).max(1), ff, experts);
+        let count = (slots / tile.rows + experts) as u32;
+        self.cut(gpu, slots, tile, count, routes)?;
+        let of_rows = Slots { tiles: &self.tiles, count, tile, order: &self.order, per_x: used };
+        let of_slots = Slots { per_x: 1, ..of_rows };
+        let x = linear.tile_input(gpu, rows, h, None)?;
+        let tiles = |w, x, width, out, slots| linear.tiles(gpu, rows, 1, w, x, width, out, slots);
+        tiles(w.gate, x, embd, &self.gate, Some(&of_rows))?;
+        tiles(w.up, x, embd, &self.up, Some(&of_rows))?;
+        tiles(w.shared_gate, x, embd, &self.shared_gate, None)?;
+        tiles(w.shared_up, x, embd, &self.shared_up, None)?;
+        let is_half = linear.has_units();
+        self.activate(gpu, slots, Some(routes), clamps.0, [&self.gate, &self.up], &self.hidden, is_half)?;
+        let shared = [&self.shared_gate, &self.shared_up];
+        self.activate(gpu, rows, None, clamps.1, shared, &self.shared_hidden, is_half)?;
+        tiles(w.down, &self.hidden, ff, &self.down, Some(&of_slots))?;
+        tiles(w.shared_down, &self.shared_hidden, ff, &self.shared_down, None)?;
+
+        let kernel = self.kernel(Key::Gather, || {
+            let constants = [("WG", THREADS), ("OUT", embd as u32), ("USED", used as u32)];
+            gpu.kernel("expert sum", &constants, &[part!("gather")])
+        })?;
+        let grid = [(embd as u32 / 4).div_ceil(THREADS), rows as u32, 1];
+        gpu.dispatch(&kernel, &[&self.down.buffer, &self.shared_down.buffer, &y.buffer], &[], grid)
+    }
+
+    /// Slots in order of their experts, cut into at most `count` tiles.
+    fn cut(&self, gpu: &Gpu, slots: usize, tile: Tile, count: u32, routes: &Buffer) -> Result<()> {
+        let experts = self.limits.experts as u32;
+        let kernel = self.kernel(Key::Sort, || gpu.kernel("expert sort", &[("WG", THREADS)], &[part!("sort")]))?;
+        gpu.dispatch(&kernel, &[routes, &self.order, &self.spans], &[slots as u32], [experts, 1, 1])?;
+        let kernel = self.kernel(Key::Tiles { rows: tile.rows }, || {
+            let constants = [("WG", THREADS), ("EXPERTS", experts), ("BT", tile.rows as u32)];
+            gpu.kernel("expert tiles", &constants, &[part!("tiles")])
+        })?;
+        gpu.dispatch(&kernel, &[&self.spans, &self.tiles], &[count], [1, 1, 1])
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn activate(
+        &self,
+        gpu: &Gpu,
+        slots: usize,
+        routes: Option<&Buffer>,
+        most: f32,
+        [gate, up]: [&Rows; 2],
+        to: &Buffer,
+        is_half: bool,
+    ) -> Result<()> {
+        let is_routed = routes.is_some();
+        let kernel = self.kernel(Key::Activate { is_routed }, || {
+            let constants = [("WG", THREADS), ("FF", self.limits.ff as u32), ("ROUTED", u32::from(is_routed))];
+            let text = part!("activate").replace("HIDDEN", if is_half { "f16" } else { "f32" });
+            gpu.kernel_of("swiglu", &constants, &format!("{}{text}", part!("swiglu")))
+        })?;
+        if slots > GRID_MAX {
+            return Err(Error::TooManyRows { rows: slots, most: GRID_MAX });
+        }
+        let routes = routes.unwrap_or(&self.spans);
+        let grid = [(self.limits.ff as u32).div_ceil(THREADS), slots as u32, 1];
+        gpu.dispatch(&kernel, &[&gate.buffer, &up.buffer, routes, to], &[most.to_bits()], grid)
+    }
+}

@@ -1,0 +1,215 @@
+//! Hyper-connections (`spec/model.md` §4), the collapse of the output head (§11), RMSNorm.
+
+use crate::gpu::{Buffer, Gpu, Kernel, words};
+use crate::parts;
+use crate::rows::{Rows, Vector};
+use ds4_engine::config::STREAMS;
+use ds4_engine::{Config, Error, Result};
+use std::sync::{Arc, Mutex};
+
+/// Values of `mix`: `post` and `C`.
+pub const MIX: usize = STREAMS + STREAMS * STREAMS;
+/// Mix values of a layer's site: `pre`, `post`, `A`.
+const VALUES: u32 = (STREAMS + MIX) as u32;
+/// The same of the head: `pre`.
+const HEAD_VALUES: u32 = STREAMS as u32;
+/// Dims of each stream that one workgroup of the mix kernel handles.
+const PART: usize = 64;
+/// Threads of the mix kernel.
+const MIX_THREADS: u32 = 256;
+/// Rows from which one workgroup handles several, so that it reads the projection once.
+const MANY_ROWS: usize = 16;
+
+/// A hyper-connection site on the device.
+pub struct Site<'a> {
+    /// Projection `fn`, `values × 4E`, F16 or F32.
+    pub project: &'a Buffer,
+    /// Whether it is F16.
+    pub is_f16: bool,
+    /// Scales.
+    pub scale: &'a Vector,
+    /// Biases.
+    pub base: &'a Vector,
+    /// The norm that follows.
+    pub norm: &'a Vector,
+}
+
+/// The kernels with what they keep between two dispatches.
+pub struct Hyper {
+    embd: usize,
+    rms_eps: f32,
+    hc_eps: f32,
+    rounds: u32,
+    /// Sums of the parts.
+    part: Buffer,
+    /// Rows of the head.
+    chosen: Buffer,
+    chosen_now: Mutex<Vec<u32>>,
+    /// Bound as `mix` where there is none.
+    nothing: Rows,
+}
+
+impl Hyper {
+    /// For steps of at most `rows` rows.
+    ///
+    /// # Errors
+    /// A hidden width that is no multiple of 64; out of memory.
+    pub fn new(gpu: &Gpu, config: &Config, rows: usize) -> Result<Self> {
+        if !config.embd.is_multiple_of(PART) {
+            return Err(Error::Device(format!(
+                "a hidden width of {}, no multiple of {PART}; use --backend cpu",
+                config.embd
+            )));
+        }
+        let sums = rows * (config.embd / PART) * (VALUES as usize + 1);
+        Ok(Self {
+            embd: config.embd,
+            rms_eps: config.rms_eps,
+            hc_eps: config.hc_eps,
+            rounds: config.sinkhorn as u32,
+            part: gpu.buffer("hyper-connection sums", 4 * sums as u64)?,
+            chosen: gpu.buffer("rows of the head", 4 * rows as u64)?,
+            chosen_now: Mutex::default(),
+            nothing: Rows::new(gpu, 1, 1)?,
+        })
+    }
+
+    fn mix_kernel(
+        &self,
+        gpu: &Gpu,
+        values: u32,
+        expand: bool,
+        is_f16: bool,
+        is_chosen: bool,
+        rows: u32,
+    ) -> Result<Arc<Kernel>> {
+        let caps = gpu.caps();
+        let threads = if values == 0 { 32 } else { MIX_THREADS };
+        let sum = match caps.subgroup {
+            Some(32) => include_str!("../kernels/hyper/pair_sum_subgroup.wgsl"),
+            _ => include_str!("../kernels/hyper/pair_sum.wgsl"),
+        };
+        let constants = [
+            ("WG", threads),
+            ("E", self.embd as u32),
+            ("VALUES", values),
+            ("ROWS", rows),
+            ("EXPAND", u32::from(expand)),
+            ("F16", u32::from(is_f16)),
+            ("CHOSEN", u32::from(is_chosen)),
+        ];
+        gpu.kernel("hc_mix", &constants, &[include_str!("../kernels/hyper/mix.wgsl"), sum])
+    }
+
+    /// The sums that [`collapse_parts`](Self::collapse_parts) needs; with `y` after `X ← expand(X)`.
+    fn mix(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        project: Option<(&Buffer, bool)>,
+        values: u32,
+        y: Option<&Rows>,
+        x: &Rows,
+        mix: &Rows,
+        is_chosen: bool,
+    ) -> Result<()> {
+        let at_once = if rows >= MANY_ROWS { 4 } else { 1 };
+        let is_f16 = project.is_some_and(|(_, is_f16)| is_f16);
+        let kernel = self.mix_kernel(gpu, values, y.is_some(), is_f16, is_chosen, at_once)?;
+        let project = project.map_or(&mix.buffer, |(project, _)| project);
+        let y = y.map_or(&mix.buffer, |y| &y.buffer);
+        let buffers = [project, &x.buffer, &self.part, y, &mix.buffer, &self.chosen];
+        let grid = [(self.embd / PART) as u32, (rows as u32).div_ceil(at_once), 1];
+        gpu.dispatch(&kernel, &buffers, &[rows as u32], grid)
+    }
+
+    fn collapse_parts(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        site: &Site<'_>,
+        values: u32,
+        x: &Rows,
+        mix: &Rows,
+        h: &Rows,
+    ) -> Result<()> {
+        let threads = 512.min((self.embd as u32 / 4).next_multiple_of(64));
+        let caps = gpu.caps();
+        let is_head = values == HEAD_VALUES;
+        let constants = [
+            ("WG", threads),
+            ("SUBGROUP", parts::subgroup(caps)),
+            ("E", self.embd as u32),
+            ("VALUES", values),
+            ("HEAD", u32::from(is_head)),
+        ];
+        let sources = [parts::MATH, parts::sums(caps, threads), include_str!("../kernels/hyper/collapse.wgsl")];
+        let kernel = gpu.kernel("hc_collapse", &constants, &sources)?;
+        let buffers = [
+            &self.part,
+            &site.scale.buffer,
+            &site.base.buffer,
+            &site.norm.buffer,
+            &x.buffer,
+            &mix.buffer,
+            &h.buffer,
+            &self.chosen,
+        ];
+        let immediates = [self.rms_eps.to_bits(), self.hc_eps.to_bits(), self.rounds];
+        gpu.dispatch(&kernel, &buffers, &immediates, [if is_head { 1 } else { 2 }, rows as u32, 1])
+    }
+
+    /// `h = rmsnorm(Σ_s pre_s X_s, norm)`, `mix` gets `post` and `C`; with `y` after `X ← expand(X)` by the `mix` of before.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn collapse(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        site: &Site<'_>,
+        y: Option<&Rows>,
+        x: &Rows,
+        mix: &Rows,
+        h: &Rows,
+    ) -> Result<()> {
+        self.mix(gpu, rows, Some((site.project, site.is_f16)), VALUES, y, x, mix, false)?;
+        self.collapse_parts(gpu, rows, site, VALUES, x, mix, h)
+    }
+
+    /// `X'_t = post_t·y + Σ_s C[s][t]·X_s`.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn expand(&self, gpu: &Gpu, rows: usize, mix: &Rows, y: &Rows, x: &Rows) -> Result<()> {
+        self.mix(gpu, rows, None, 0, Some(y), x, mix, false)
+    }
+
+    /// §11: rows `rows` of `x`, collapsed and normed, to consecutive rows of `e`.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn head(&self, gpu: &Gpu, rows: &[usize], site: &Site<'_>, x: &Rows, e: &Rows) -> Result<()> {
+        let chosen: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        let mut now = self.chosen_now.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if *now != chosen {
+            gpu.upload(&self.chosen, 0, &words(&chosen));
+            *now = chosen;
+        }
+        let mix = &self.nothing;
+        self.mix(gpu, rows.len(), Some((site.project, site.is_f16)), HEAD_VALUES, None, x, mix, true)?;
+        self.collapse_parts(gpu, rows.len(), site, HEAD_VALUES, x, mix, e)
+    }
+}
+
+/// RMSNorm of the first `rows` rows, in place.
+///
+/// # Errors
+/// The device failed.
+pub fn rms_norm(gpu: &Gpu, rows: usize, norm: &Vector, eps: f32, x: &Rows) -> Result<()> {
+    let (caps, threads) = (gpu.caps(), 256);
+    let constants = [("WG", threads), ("SUBGROUP", parts::subgroup(caps))];
+    let sources = [parts::sums(caps, threads), include_str!("../kernels/hyper/norm.wgsl")];
+    let kernel = gpu.kernel("rms_norm", &constants, &sources)?;
+    gpu.dispatch(&kernel, &[&norm.buffer, &x.buffer], &[x.width as u32, eps.to_bits()], [rows as u32, 1, 1])
+}

@@ -1,0 +1,616 @@
+//! Products of weight matrices with activation rows.
+
+use super::source::{BYTE_UNITS, Input, Source, THREADS, Teams, Use, has_lattice, lanes};
+use super::unroll::unroll;
+use crate::device::Caps;
+use crate::gpu::{Buffer, Gpu, Kernel, words};
+use crate::parts;
+use crate::rows::{Rows, Vector};
+use crate::weights::Matrix;
+use ds4_engine::cpu::Precision;
+use ds4_engine::{Error, Result};
+use ds4_quant::iq2_grid::GRID;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most rows of a pass that [`Tuning`] may ask for: every number of rows has its own kernel.
+const PASS_ROWS_MAX: usize = 16;
+/// Width of the subgroups that share a matrix product on matrix units.
+const UNITS_SUBGROUP: u32 = 32;
+/// Workgroup memory for tiles of 128×128, and of 128×64, on matrix units.
+const UNITS_BYTES: u32 = 48 << 10;
+const UNITS_BYTES_LEAST: u32 = 40 << 10;
+/// Matrix rows of a tile on matrix units.
+const UNITS_OUT: usize = 128;
+/// Workgroups that a large device needs to be busy: two for each of its cores.
+const WORKGROUPS_LEAST: u32 = 256;
+/// Rows of the smallest tile.
+const TILE_ROWS_LEAST: usize = 32;
+
+/// What may be chosen by timing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Rows that one pass over the weights serves, at most 16; more go through tiles.
+    pub pass_rows: usize,
+    /// Most rows of a matrix that a team takes at once, a power of two: more share the activations, but need registers.
+    pub team_rows: u32,
+    /// Rows from which activations in front of Q8_0 become bytes: reading its weights takes longer than multiplying them, until rows are many.
+    pub q8_0_bytes_from: usize,
+    /// Copies of the lattice in workgroup memory, a power of two up to 16.
+    pub lattice_copies: u32,
+    /// On matrix units: rows of the largest tile, 64 or 128.
+    pub tile_rows: usize,
+    /// On matrix units: whether the next tile is read while the last one is multiplied.
+    pub prefetch: bool,
+}
+
+impl Tuning {
+    /// A good choice for any device.
+    pub fn of(precision: Precision) -> Self {
+        let pass_rows = if precision == Precision::Exact { 8 } else { PASS_ROWS_MAX };
+        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 3, lattice_copies: 1, tile_rows: 128, prefetch: true }
+    }
+}
+
+/// Sizes of a tile kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Tile {
+    /// Rows of the matrix.
+    out: usize,
+    /// Rows of activations.
+    pub(crate) rows: usize,
+    /// On matrix units: subgroups side by side along the rows of activations. The others are along those of the matrix.
+    units: Option<usize>,
+}
+
+macro_rules! part {
+    ($name:literal) => {
+        include_str!(concat!("../kernels/linear/", $name, ".wgsl"))
+    };
+}
+
+/// What a kernel depends on.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Pass { uses: Vec<Use>, is_normed: bool },
+    Tile { w: Use, tile: Tile, slots: Option<usize> },
+    Embed { w: Use },
+    Quantize { cols: usize, is_normed: bool },
+    Normalize { cols: usize },
+    Halve { cols: usize, is_normed: bool },
+}
+
+/// The largest sizes of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows.
+    pub rows: usize,
+    /// Values of a row of any input.
+    pub cols: usize,
+    /// Values of a row of an input that is normed on the way.
+    pub normed_cols: usize,
+}
+
+/// Slots in order of their experts, cut into tiles (`kernels/experts/tiles.wgsl`).
+#[derive(Clone, Copy)]
+pub(crate) struct Slots<'a> {
+    /// Tiles: expert, first place, how many.
+    pub tiles: &'a Buffer,
+    /// How many at most.
+    pub count: u32,
+    /// Sizes of a tile.
+    pub tile: Tile,
+    /// Slot at each place.
+    pub order: &'a Buffer,
+    /// Slots that share a row of the input.
+    pub per_x: usize,
+}
+
+/// Kernels and scratch memory for products.
+pub struct Linear {
+    precision: Precision,
+    tuning: Tuning,
+    limits: Limits,
+    has_units: bool,
+    kernels: Mutex<HashMap<Key, Arc<Kernel>>>,
+    lattice: Buffer,
+    bytes: Buffer,
+    /// For tiles: rows in half precision for matrix units, or else normed ones.
+    halves: Buffer,
+    normed: Rows,
+    no_norm: Buffer,
+}
+
+fn wrong(what: String) -> Error {
+    Error::Device(what)
+}
+
+impl Linear {
+    /// Scratch memory for steps of these sizes.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn new(gpu: &Gpu, precision: Precision, limits: Limits) -> Result<Self> {
+        Self::tuned(gpu, precision, limits, Tuning::of(precision))
+    }
+
+    /// The same with another tuning.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn tuned(gpu: &Gpu, precision: Precision, limits: Limits, tuning: Tuning) -> Result<Self> {
+        let tuning = Tuning { pass_rows: tuning.pass_rows.clamp(1, PASS_ROWS_MAX), ..tuning };
+        let lattice: Vec<u32> = GRID.iter().flat_map(|point| [*point as u32, (*point >> 32) as u32]).collect();
+        let byte_rows = limits.rows.min(tuning.pass_rows);
+        let bytes = match precision {
+            Precision::Exact => 0,
+            Precision::Fast => byte_rows * limits.cols.div_ceil(64) * BYTE_UNITS * 16,
+        };
+        let caps = gpu.caps();
+        let has_units = precision == Precision::Fast
+            && caps.matrix16
+            && caps.subgroup == Some(UNITS_SUBGROUP)
+            && caps.workgroup_bytes >= UNITS_BYTES_LEAST;
+        let tuning = match caps.workgroup_bytes {
+            ..UNITS_BYTES => Tuning { tile_rows: 64, ..tuning },
+            _ => tuning,
+        };
+        let many = if limits.rows > byte_rows { limits.rows } else { 0 };
+        let (half_rows, normed_rows) = if has_units { (many, 0) } else { (0, many) };
+        Ok(Self {
+            precision,
+            tuning,
+            limits,
+            has_units,
+            kernels: Mutex::default(),
+            lattice: gpu.buffer_of("lattice", &words(&lattice))?,
+            bytes: gpu.buffer("quantised activations", bytes as u64)?,
+            halves: gpu.buffer("half-precision activations", (2 * half_rows * limits.cols) as u64)?,
+            normed: Rows::new(gpu, normed_rows, limits.normed_cols)?,
+            no_norm: gpu.buffer("no norm", 16)?,
+        })
+    }
+
+    /// Whether many rows go through matrix units, which take activations in half precision.
+    pub(crate) fn has_units(&self) -> bool {
+        self.has_units
+    }
+
+    /// The input in front of `m` for `rows` rows at a time.
+    pub(crate) fn input(&self, m: &Matrix, rows: usize) -> Input {
+        Input::in_front_of(self.precision, m.format, m.shape.cols, rows, self.tuning.q8_0_bytes_from)
+    }
+
+    /// Matrix rows that a team takes at once, fewer where workgroups would be.
+    pub(crate) fn team_rows(&self, caps: Caps, uses: &[Use]) -> u32 {
+        // All rows of a team see the same group.
+        let is_odd = |u: &Use| u.per_group < u.out && !u.per_group.is_multiple_of(self.tuning.team_rows as usize);
+        if uses.iter().any(is_odd) {
+            return 1;
+        }
+        let rows: usize = uses.iter().map(|u| u.out).sum();
+        let workgroups = rows as u32 * lanes(caps) / THREADS;
+        let is_enough = |team_rows: &u32| workgroups / team_rows >= WORKGROUPS_LEAST;
+        (0..=self.tuning.team_rows.ilog2()).rev().map(|n| 1 << n).find(is_enough).unwrap_or(1)
+    }
+
+    /// What the kernel of these matrices is compiled with.
+    pub(crate) fn lattice_copies(&self) -> u32 {
+        self.tuning.lattice_copies
+    }
+
+    /// Tiles for about `rows` rows of each of `matrices` matrices with `out` rows.
+    pub(crate) fn tile(&self, rows: usize, out: usize, matrices: usize) -> Tile {
+        if !self.has_units {
+            return Tile { out: 64, rows: TILE_ROWS_LEAST, units: None };
+        }
+        let fits = |tile: &usize| {
+            let workgroups = matrices * out.div_ceil(UNITS_OUT) * rows.div_ceil(*tile);
+            *tile <= self.tuning.tile_rows && 3 * rows > 2 * tile && workgroups as u32 >= WORKGROUPS_LEAST / 2
+        };
+        match [128, 64].into_iter().find(fits) {
+            Some(rows) => Tile { out: UNITS_OUT, rows, units: Some(2) },
+            None => Tile { out: UNITS_OUT, rows: TILE_ROWS_LEAST, units: Some(1) },
+        }
+    }
+
+    /// Most tiles of `slots` slots of `experts` experts, whatever their size.
+    pub(crate) fn slot_tiles_most(slots: usize, experts: usize) -> usize {
+        slots / TILE_ROWS_LEAST + experts
+    }
+
+    /// Arithmetic.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(crate) fn lattice(&self) -> &Buffer {
+        &self.lattice
+    }
+
+    /// Most rows of one pass over the weights.
+    pub(crate) fn pass_rows(&self) -> usize {
+        self.tuning.pass_rows
+    }
+
+    fn kernel(&self, key: Key, make: impl FnOnce(&Key) -> Result<Arc<Kernel>>) -> Result<Arc<Kernel>> {
+        let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = kernels.get(&key) {
+            return Ok(Arc::clone(kernel));
+        }
+        let kernel = make(&key)?;
+        kernels.insert(key, Arc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    fn check(&self, rows: usize, x: &Rows, is_normed: bool) -> Result<()> {
+        let Limits { rows: most_rows, cols, normed_cols } = self.limits;
+        if rows > most_rows {
+            return Err(Error::TooManyRows { rows, most: most_rows });
+        }
+        let most = if is_normed { normed_cols } else { cols };
+        if x.width > most {
+            return Err(wrong(format!("activations of {} values, more than {most}", x.width)));
+        }
+        Ok(())
+    }
+
+    /// `out = W·x`, or `W·rmsnorm(x)` with the norm's weights and epsilon, for several matrices of one input. `x` stays as it is.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or a kernel does not compile.
+    pub fn project(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: &Rows,
+        norm: Option<(&Vector, f32)>,
+        out: &[(&Matrix, &Rows)],
+    ) -> Result<()> {
+        self.check(rows, x, norm.is_some())?;
+        if let Some((w, to)) = out.iter().find(|(w, to)| w.shape.cols != x.width || w.shape.rows > to.width) {
+            let (shape, width) = (w.shape, to.width);
+            return Err(wrong(format!("a matrix of {shape:?} from {} to {width} values", x.width)));
+        }
+        if rows == 0 || out.is_empty() {
+            return Ok(());
+        }
+        if rows > self.pass_rows() {
+            let x = self.tile_input(gpu, rows, x, norm)?;
+            return out.iter().try_for_each(|(w, to)| self.tiles(gpu, rows, 1, w, x, w.shape.cols, to, None));
+        }
+        let uses: Vec<Use> =
+            out.iter().map(|(w, to)| Use::new(w, self.input(w, rows), rows, x.width, to.width)).collect();
+        self.pass(gpu, rows, x, norm, uses, out)
+    }
+
+    /// Block-diagonal product: rows `g·n/groups …` of `w` see only group `g` of `x`.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or a kernel does not compile.
+    pub fn project_grouped(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        groups: usize,
+        w: &Matrix,
+        x: &Rows,
+        out: &Rows,
+    ) -> Result<()> {
+        self.check(rows, x, false)?;
+        let (n, cols) = (w.shape.rows, w.shape.cols);
+        if !n.is_multiple_of(groups) || x.width != groups * cols || n > out.width {
+            let (width, to) = (x.width, out.width);
+            return Err(wrong(format!("a matrix of {:?} from {groups} groups of {width} to {to} values", w.shape)));
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        if rows > self.pass_rows() {
+            let width = x.width;
+            let x = self.tile_input(gpu, rows, x, None)?;
+            return self.tiles(gpu, rows, groups, w, x, width, out, None);
+        }
+        let w_use = Use { per_group: n / groups, ..Use::new(w, self.input(w, rows), rows, x.width, out.width) };
+        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)])
+    }
+
+    /// All rows with one pass over the weights.
+    fn pass(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: &Rows,
+        norm: Option<(&Vector, f32)>,
+        uses: Vec<Use>,
+        out: &[(&Matrix, &Rows)],
+    ) -> Result<()> {
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let (has_float, has_bytes) = (has(Input::Float), has(Input::Bytes));
+        if has_bytes {
+            self.quantize(gpu, rows, x.width, &x.buffer, norm, &self.bytes)?;
+        }
+        let float_norm = norm.filter(|_| has_float);
+        let per_team = self.team_rows(gpu.caps(), &uses);
+        let grids: Vec<u32> =
+            uses.iter().map(|u| (u.out as u32).div_ceil(THREADS / lanes(gpu.caps()) * per_team)).collect();
+        let mut buffers = Vec::with_capacity(4 + 2 * uses.len());
+        if has_float {
+            buffers.push(&x.buffer);
+        }
+        if has_bytes {
+            buffers.push(&self.bytes);
+        }
+        if let Some((norm, _)) = float_norm {
+            buffers.push(&norm.buffer);
+        }
+        if has_lattice(&uses) {
+            buffers.push(&self.lattice);
+        }
+        out.iter().for_each(|(w, to)| buffers.extend([&*w.buffer, &to.buffer]));
+        let key = Key::Pass { uses, is_normed: float_norm.is_some() };
+        let kernel = self.kernel(key, |key| {
+            let Key::Pass { uses, .. } = key else { return Err(wrong("another kernel".to_owned())) };
+            self.pass_kernel(gpu, uses, float_norm.is_some(), per_team, &grids)
+        })?;
+        let eps = float_norm.map_or(0.0, |(_, eps)| eps);
+        gpu.dispatch(&kernel, &buffers, &[eps.to_bits()], [grids.iter().sum(), 1, 1])
+    }
+
+    /// `rows` rows of `cols` values as bytes.
+    pub(crate) fn quantize(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        cols: usize,
+        x: &Buffer,
+        norm: Option<(&Vector, f32)>,
+        to: &Buffer,
+    ) -> Result<()> {
+        let kernel = self.kernel(Key::Quantize { cols, is_normed: norm.is_some() }, |_| {
+            let text = concat!(part!("block"), part!("quantize"));
+            let constants = [
+                ("WG", THREADS),
+                ("SUBGROUP", parts::subgroup(gpu.caps())),
+                ("X_COLS", cols as u32),
+                ("NORM", u32::from(norm.is_some())),
+            ];
+            let text = format!("{}{}", parts::sums(gpu.caps(), THREADS), unroll(text, &HashMap::new()));
+            gpu.kernel_of("quantize", &constants, &text)
+        })?;
+        let (weights, eps) = norm.map_or((&self.no_norm, 0.0), |(norm, eps)| (&norm.buffer, eps));
+        gpu.dispatch(&kernel, &[x, weights, to], &[eps.to_bits()], [rows as u32, 1, 1])
+    }
+
+    fn normalize(&self, gpu: &Gpu, rows: usize, x: &Rows, norm: &Vector, eps: f32) -> Result<&Buffer> {
+        let kernel = self.kernel(Key::Normalize { cols: x.width }, |_| {
+            let subgroup = ("SUBGROUP", parts::subgroup(gpu.caps()));
+            let constants = [("WG", THREADS), subgroup, ("X_COLS", x.width as u32)];
+            gpu.kernel("normalize", &constants, &[parts::sums(gpu.caps(), THREADS), part!("normalize")])
+        })?;
+        let to = &self.normed.buffer;
+        gpu.dispatch(&kernel, &[&x.buffer, &norm.buffer, to], &[eps.to_bits()], [rows as u32, 1, 1])?;
+        Ok(to)
+    }
+
+    /// `x`, normed if asked, as the tile kernels take it.
+    pub(crate) fn tile_input<'a>(
+        &'a self,
+        gpu: &Gpu,
+        rows: usize,
+        x: &'a Rows,
+        norm: Option<(&Vector, f32)>,
+    ) -> Result<&'a Buffer> {
+        match norm {
+            _ if self.has_units => self.halve(gpu, rows, x, norm),
+            Some((norm, eps)) => self.normalize(gpu, rows, x, norm, eps),
+            None => Ok(&x.buffer),
+        }
+    }
+
+    fn halve(&self, gpu: &Gpu, rows: usize, x: &Rows, norm: Option<(&Vector, f32)>) -> Result<&Buffer> {
+        let key = Key::Halve { cols: x.width, is_normed: norm.is_some() };
+        let kernel = self.kernel(key, |_| {
+            let constants = [
+                ("WG", THREADS),
+                ("SUBGROUP", parts::subgroup(gpu.caps())),
+                ("X_COLS", x.width as u32),
+                ("NORM", u32::from(norm.is_some())),
+            ];
+            gpu.kernel("halve", &constants, &[parts::sums(gpu.caps(), THREADS), part!("halve")])
+        })?;
+        let (weights, eps) = norm.map_or((&self.no_norm, 0.0), |(norm, eps)| (&norm.buffer, eps));
+        let buffers = [&x.buffer, weights, &self.halves];
+        gpu.dispatch(&kernel, &buffers, &[eps.to_bits()], [rows as u32, 1, 1])?;
+        Ok(&self.halves)
+    }
+
+    /// Many rows, by tiles: rows of `groups` groups, or slots of experts. `x` is of [`tile_input`](Self::tile_input).
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn tiles(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        groups: usize,
+        w: &Matrix,
+        x: &Buffer,
+        x_width: usize,
+        out: &Rows,
+        slots: Option<&Slots<'_>>,
+    ) -> Result<()> {
+        let tile = slots.map_or_else(|| self.tile(rows, w.shape.rows / groups, groups), |slots| slots.tile);
+        let per_x = slots.map(|slots| slots.per_x);
+        let mut w_use = Use::new(w, Input::Float, 1, x_width, out.width);
+        w_use.out = w.shape.rows / groups;
+        let key = Key::Tile { w: w_use, tile, slots: per_x };
+        let kernel = self.kernel(key, |_| {
+            let (source, constants) = tile_source(self.precision, w_use, tile, per_x, self.tuning.prefetch);
+            source.build(gpu, "tiles", &[w_use], 1, &constants)
+        })?;
+        let mut buffers = vec![x];
+        if let Some(slots) = slots {
+            buffers.extend([slots.tiles, slots.order]);
+        }
+        if has_lattice(&[w_use]) {
+            buffers.push(&self.lattice);
+        }
+        buffers.extend([&*w.buffer, &out.buffer]);
+        let tiles = slots.map_or(rows.div_ceil(tile.rows) as u32, |slots| slots.count);
+        let grid = [w_use.out.div_ceil(tile.out) as u32, tiles, groups as u32];
+        gpu.dispatch(&kernel, &buffers, &[rows as u32], grid)
+    }
+
+    /// Row `ids[r]` of `table` to all streams of row `r` of `x`, whose width is a multiple of the table's. One u32 a row in `ids`.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or a kernel does not compile.
+    pub fn embed(&self, gpu: &Gpu, rows: usize, ids: &Buffer, table: &Matrix, x: &Rows) -> Result<()> {
+        let cols = table.shape.cols;
+        if !x.width.is_multiple_of(cols) || x.width == 0 {
+            return Err(wrong(format!("embeddings of {cols} values to rows of {}", x.width)));
+        }
+        let w = Use::new(table, Input::Float, 1, cols, x.width);
+        let kernel = self.kernel(Key::Embed { w }, |_| {
+            let mut source = Source::new(self.precision, "none: u32");
+            source.bind("ids", "u32", false);
+            source.add_matrices(&[w], Some("vec4<f32>"), None);
+            source.add(part!("embed"));
+            source.build(gpu, "embed", &[w], 1, &[("STREAMS", (x.width / cols) as u32)])
+        })?;
+        let mut buffers = vec![ids];
+        if has_lattice(&[w]) {
+            buffers.push(&self.lattice);
+        }
+        buffers.extend([&*table.buffer, &x.buffer]);
+        let chunks = (cols / (4 * w.vectors())) as u32;
+        gpu.dispatch(&kernel, &buffers, &[], [chunks.div_ceil(THREADS), rows as u32, 1])
+    }
+
+    fn pass_kernel(
+        &self,
+        gpu: &Gpu,
+        uses: &[Use],
+        is_normed: bool,
+        per_team: u32,
+        grids: &[u32],
+    ) -> Result<Arc<Kernel>> {
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let mut source = Source::new(self.precision, "eps: f32");
+        if has(Input::Float) {
+            source.bind("x", "vec4<f32>", false);
+        }
+        if has(Input::Bytes) {
+            source.bind("xq", "vec4<u32>", false);
+            source.add(part!("bytes"));
+        }
+        if is_normed {
+            source.bind("norm", "vec4<f32>", false);
+        }
+        source.add_teams(gpu.caps());
+        if has(Input::Float) {
+            source.add(if is_normed { part!("input_norm") } else { part!("input") });
+        }
+        source.add_matrices(uses, Some("f32"), Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+        let mut calls = String::new();
+        let mut first = 0;
+        for (i, (u, n)) in uses.iter().zip(grids).enumerate() {
+            let is_divided = is_normed && u.input == Input::Float;
+            let factor = if is_divided { "norm_factor(r, thread)" } else { "1.0" };
+            source.add(&part!("matvec").replace('$', &i.to_string()).replace("FACTOR", factor));
+            let end = first + n;
+            calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));
+            first = end;
+        }
+        source.add(&format!(
+            "@compute @workgroup_size(WG)\n\
+             fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{\n\
+             PREPARE\n{calls}}}"
+        ));
+        let (batch, cols) = uses.first().map_or((1, 0), |u| (u.batch, u.x_width));
+        let constants = [("R", batch as u32), ("RPT", per_team), ("X_COLS", cols as u32)];
+        source.build(gpu, "pass", uses, self.tuning.lattice_copies, &constants)
+    }
+}
+
+fn tile_source(
+    precision: Precision,
+    w: Use,
+    tile: Tile,
+    slots_per_x: Option<usize>,
+    prefetch: bool,
+) -> (Source, Vec<(&'static str, u32)>) {
+    let mut source = Source::new(precision, "rows: u32");
+    source.bind("x", if tile.units.is_some() { "vec4<f16>" } else { "vec4<f32>" }, false);
+    if slots_per_x.is_some() {
+        source.bind("tiles", "vec4<u32>", false);
+        source.bind("order", "u32", false);
+    }
+    source.add(if slots_per_x.is_some() { part!("tile_slots") } else { part!("tile_rows") });
+    source.add_matrices(&[w], Some("f32"), None);
+    let mut constants =
+        vec![("BR", tile.out as u32), ("BT", tile.rows as u32), ("SLOTS_PER_X", slots_per_x.unwrap_or(1) as u32)];
+    match tile.units {
+        None => source.add(part!("matmul")),
+        Some(along_rows) => {
+            let subgroups = (THREADS / UNITS_SUBGROUP) as usize;
+            let pieces = 16 / w.vectors();
+            constants.extend([
+                ("SUBGROUP", UNITS_SUBGROUP),
+                ("PIECES", pieces as u32),
+                ("FETCH_W", (tile.out * pieces) as u32 / THREADS),
+                ("FETCH_X", (tile.rows * 16) as u32 / THREADS),
+                ("SG_T", along_rows as u32),
+                ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
+                ("FT", (tile.rows / 16 / along_rows) as u32),
+            ]);
+            source.add(&format!("const PREFETCH: bool = {prefetch};"));
+            source.add(part!("matmul_units"));
+        }
+    }
+    (source, constants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ds4_quant::Format;
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    /// Matrix units are rare where tests run, so that at least the language must be right.
+    #[test]
+    fn products_on_matrix_units_are_valid() {
+        let caps = Caps {
+            subgroup: Some(UNITS_SUBGROUP),
+            f16: true,
+            matrix16: true,
+            matrix8: false,
+            timestamps: false,
+            workgroup_bytes: 48 << 10,
+            binding_bytes: 1 << 30,
+            is_software: false,
+        };
+        for format in Format::ALL {
+            for (rows, along_rows) in [(32, 1), (64, 2), (128, 2)] {
+                for slots in [None, Some(6)] {
+                    let w = Use {
+                        format,
+                        out: 2048,
+                        cols: 4096,
+                        planes: [0, 1 << 20, 1 << 21, 1 << 22],
+                        input: Input::Float,
+                        batch: 1,
+                        x_width: 4096,
+                        width: 2048,
+                        per_group: 2048,
+                    };
+                    let tile = Tile { out: 128, rows, units: Some(along_rows) };
+                    let (source, constants) = tile_source(Precision::Fast, w, tile, slots, rows > 64);
+                    let text = source.text(caps, &[w], 1, &constants);
+                    let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
+                    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+                    validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
+                }
+            }
+        }
+    }
+}

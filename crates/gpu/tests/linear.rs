@@ -1,0 +1,253 @@
+//! Products against dequantised weights and f64 sums. Exact mode may err by 4e-7 of Σ|w·x|; fast mode also by what rounding the activations to
+//! bytes changes at most.
+
+mod support;
+
+use ds4_engine::cpu::Precision;
+use ds4_gpu::ops::linear::{Limits, Linear, Tuning};
+use ds4_gpu::weights::{Matrix, SharedTensors};
+use ds4_gpu::{Gpu, Rows, Vector, words};
+use ds4_quant::Format;
+use std::sync::Arc;
+use support::{Random, Weights, block_most, devices, file_of, product, random_blocks, random_weights, shape};
+
+const EXACT: f64 = 4e-7;
+const ROWS: [usize; 7] = [1, 2, 3, 5, 8, 17, 33];
+
+fn linear(gpu: &Gpu, precision: Precision) -> Linear {
+    Linear::new(gpu, precision, Limits { rows: 64, cols: 4096, normed_cols: 4096 }).unwrap()
+}
+
+/// Rows that show what was not written.
+fn poisoned(gpu: &Gpu, rows: usize, width: usize) -> Rows {
+    Rows::of(gpu, &vec![f32::NAN; rows * width], width).unwrap()
+}
+
+/// Checks that the first values of each row are `w` times the rows of `x`, where row `o` of `w` sees values from `begin(o)`.
+#[allow(clippy::too_many_arguments)]
+fn check(
+    what: &str,
+    precision: Precision,
+    w: &Weights,
+    x: &[f32],
+    x_width: usize,
+    out: &[f32],
+    out_width: usize,
+    begin: impl Fn(usize) -> usize,
+) {
+    let (n, cols) = (w.matrix.shape.rows, w.matrix.shape.cols);
+    for (r, (x, out)) in x.chunks_exact(x_width).zip(out.chunks_exact(out_width)).enumerate() {
+        for (o, found) in out[..n].iter().enumerate() {
+            let x = &x[begin(o)..begin(o) + cols];
+            let (sum, size, change) = product(&w.values[o * cols..(o + 1) * cols], x, &block_most(x));
+            let most = EXACT * size + if precision == Precision::Fast { change + 1e-5 * size } else { 0.0 };
+            let error = (f64::from(*found) - sum).abs();
+            assert!(error <= most, "{what}, row {r}, value {o}: {found} for {sum}, {error:e} > {most:e}");
+        }
+        assert!(out[n..].iter().all(|v| v.is_nan()), "{what}: written beyond the matrix");
+    }
+}
+
+fn cols_of(format: Format) -> usize {
+    match format.block_len() {
+        1 => 72,
+        32 => 96,
+        _ => 512,
+    }
+}
+
+#[test]
+fn every_format_and_number_of_rows() {
+    for gpu in devices() {
+        for precision in [Precision::Exact, Precision::Fast] {
+            let linear = linear(&gpu, precision);
+            for format in Format::ALL {
+                let mut random = Random(7);
+                // Rows are no multiple of anything.
+                let cols = cols_of(format);
+                let w = random_weights(&gpu, &mut random, format, shape(83, cols, 1));
+                // The plain variants differ in their sums only.
+                let rows = if gpu.caps().subgroup.is_some() { &ROWS[..] } else { &[1, 3, 17] };
+                for rows in rows.iter().copied() {
+                    let values = random.values(rows * cols);
+                    let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, 90));
+                    linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
+                    let what = format!("{format} {precision:?} {rows} rows, {:?}", gpu.caps());
+                    check(&what, precision, &w, &values, cols, &out.read(&gpu, rows).unwrap(), 90, |_| 0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn lists_of_mixed_formats_with_a_norm() {
+    let formats = [Format::Q8_0, Format::F16, Format::Iq2Xxs, Format::Q2K, Format::F32, Format::Q4K, Format::Q8_0];
+    for gpu in devices() {
+        for precision in [Precision::Exact, Precision::Fast] {
+            let linear = linear(&gpu, precision);
+            let (mut random, cols, eps) = (Random(8), 256, 1e-6f32);
+            let all: Vec<Weights> = (0..)
+                .zip(formats)
+                .map(|(i, format)| random_weights(&gpu, &mut random, format, shape(16 + 9 * i, cols, 1)))
+                .collect();
+            let gains = random.values(cols);
+            let norm = Vector::new(&gpu, &gains).unwrap();
+            for rows in [1, 4, 20] {
+                let values = random.values(rows * cols);
+                let normed: Vec<f32> = values
+                    .chunks_exact(cols)
+                    .flat_map(|x| {
+                        let square: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
+                        let factor = 1.0 / (square / cols as f64 + f64::from(eps)).sqrt();
+                        x.iter().zip(&gains).map(move |(v, g)| (f64::from(*v) * factor * f64::from(*g)) as f32)
+                    })
+                    .collect();
+                let x = Rows::of(&gpu, &values, cols).unwrap();
+                let outs: Vec<Rows> = all.iter().map(|w| poisoned(&gpu, rows, w.matrix.shape.rows)).collect();
+                for (x_norm, expected) in [(None, &values), (Some((&norm, eps)), &normed)] {
+                    let list: Vec<(&Matrix, &Rows)> = all.iter().map(|w| &w.matrix).zip(&outs).collect();
+                    linear.project(&gpu, rows, &x, x_norm, &list).unwrap();
+                    for (w, out) in all.iter().zip(&outs) {
+                        let (what, width) = (format!("{} {precision:?} {rows} rows", w.matrix.format), out.width);
+                        check(&what, precision, w, expected, cols, &out.read(&gpu, rows).unwrap(), width, |_| 0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_see_their_own_part() {
+    for gpu in devices() {
+        for precision in [Precision::Exact, Precision::Fast] {
+            let linear = linear(&gpu, precision);
+            for (format, cols, groups, per_group) in
+                [(Format::Q8_0, 64, 4, 24), (Format::F16, 40, 2, 70), (Format::Q4K, 256, 3, 5)]
+            {
+                let mut random = Random(9);
+                let w = random_weights(&gpu, &mut random, format, shape(groups * per_group, cols, 1));
+                for rows in [1, 3, 8, 18] {
+                    let (width, n) = (groups * cols, groups * per_group);
+                    let values = random.values(rows * width);
+                    let (x, out) = (Rows::of(&gpu, &values, width).unwrap(), poisoned(&gpu, rows, n));
+                    linear.project_grouped(&gpu, rows, groups, &w.matrix, &x, &out).unwrap();
+                    let out = out.read(&gpu, rows).unwrap();
+                    let what = format!("{groups} groups of {format} {precision:?} {rows} rows");
+                    check(&what, precision, &w, &values, width, &out, n, |o| o / per_group * cols);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn true_widths() {
+    let gpu = Gpu::open(None).unwrap();
+    for precision in [Precision::Exact, Precision::Fast] {
+        let linear = linear(&gpu, precision);
+        for (format, cols) in [(Format::Q8_0, 4096), (Format::F16, 4096), (Format::Iq2Xxs, 4096), (Format::Q2K, 2048)] {
+            let mut random = Random(10);
+            let w = random_weights(&gpu, &mut random, format, shape(64, cols, 1));
+            for rows in [1, 2, 4, 16, 40] {
+                let values = random.values(rows * cols);
+                let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, 64));
+                linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
+                let what = format!("{format} {precision:?} {rows} rows of {cols}");
+                check(&what, precision, &w, &values, cols, &out.read(&gpu, rows).unwrap(), 64, |_| 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_tuning_computes_the_same() {
+    let gpu = Gpu::open(None).unwrap();
+    let usual = Tuning::of(Precision::Fast);
+    // Enough rows that teams take several at once, also where subgroups are narrow.
+    let (mut random, n, cols) = (Random(14), 33_001, 256);
+    let all: Vec<Weights> = [Format::Q8_0, Format::F16, Format::Iq2Xxs, Format::Q2K]
+        .map(|format| random_weights(&gpu, &mut random, format, shape(n, cols, 1)))
+        .into();
+    let tunings = [
+        Tuning { team_rows: 1, lattice_copies: 4, q8_0_bytes_from: 1, ..usual },
+        Tuning { team_rows: 2, q8_0_bytes_from: 1, ..usual },
+        Tuning { team_rows: 4, lattice_copies: 16, q8_0_bytes_from: 17, ..usual },
+        Tuning { pass_rows: 2, ..usual },
+    ];
+    for tuning in tunings {
+        let limits = Limits { rows: 64, cols: 4096, normed_cols: 4096 };
+        let linear = Linear::tuned(&gpu, Precision::Fast, limits, tuning).unwrap();
+        for w in &all {
+            for rows in [1, 3] {
+                let values = random.values(rows * cols);
+                let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, n));
+                linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
+                let what = format!("{} {rows} rows, {tuning:?}", w.matrix.format);
+                check(&what, Precision::Fast, w, &values, cols, &out.read(&gpu, rows).unwrap(), n, |_| 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn embeddings_go_to_every_stream() {
+    for gpu in devices() {
+        let linear = linear(&gpu, Precision::Exact);
+        for format in Format::ALL {
+            let (mut random, cols) = (Random(11), cols_of(format));
+            let table = random_weights(&gpu, &mut random, format, shape(20, cols, 1));
+            let ids = [3u32, 19, 0, 3];
+            let (ids_buffer, x) = (gpu.buffer_of("ids", &words(&ids)).unwrap(), poisoned(&gpu, 4, 4 * cols));
+            linear.embed(&gpu, 4, &ids_buffer, &table.matrix, &x).unwrap();
+            let found = x.read(&gpu, 4).unwrap();
+            for (stream, found) in found.chunks_exact(cols).enumerate() {
+                let id = ids[stream / 4] as usize;
+                for (found, value) in found.iter().zip(&table.values[id * cols..]) {
+                    // The subtraction of a minimum may be fused with the product before it.
+                    assert!((found - value).abs() <= 1e-6 * (1.0 + value.abs()), "{format}: {found} for {value}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tensors_that_share_bytes_share_memory() {
+    let gpu = Gpu::open(None).unwrap();
+    let (mut random, of) = (Random(12), shape(300, 4096, 1));
+    let bytes = random_blocks(&mut random, Format::Q8_0, 300 * 4096);
+    let file = file_of(&[(Format::Q8_0, of, &bytes), (Format::Q8_0, of, &bytes)]);
+    let shared = SharedTensors::default();
+    let tensor = |name: &str| file.tensor(name).unwrap().clone();
+    let load = |tensor| Matrix::load(&gpu, &shared, &file, &tensor, Format::Q8_0, of).unwrap();
+    let (first, again, other) = (load(tensor("m0")), load(tensor("m0")), load(tensor("m1")));
+    assert!(Arc::ptr_eq(&first.buffer, &again.buffer));
+    assert!(!Arc::ptr_eq(&first.buffer, &other.buffer));
+    assert_eq!(first.buffer.bytes(), bytes.len() as u64);
+    // Several parts, so that their borders count.
+    let downloaded = gpu.download(&first.buffer, 0, first.buffer.bytes()).unwrap();
+    let (q, d) = downloaded.split_at(300 * 4096);
+    for (block, (q, d)) in bytes.chunks_exact(34).zip(q.chunks_exact(32).zip(d.chunks_exact(2))) {
+        assert_eq!((&block[2..], &block[..2]), (q, d));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let gpu = Gpu::open(None).unwrap();
+    let bytes = [0u8; 20 * 3 * 2];
+    let file = file_of(&[(Format::F16, shape(3, 20, 1), &bytes)]);
+    let tensor = file.tensor("m0").unwrap().clone();
+    let load = |of| Matrix::load(&gpu, &SharedTensors::default(), &file, &tensor, Format::F16, of);
+    let error = load(shape(3, 20, 1)).err().unwrap().to_string();
+    assert!(error.contains("m0") && error.contains("20"), "{error}");
+    assert!(load(shape(4, 20, 1)).is_err());
+    let linear = linear(&gpu, Precision::Exact);
+    let w = random_weights(&gpu, &mut Random(13), Format::F32, shape(8, 16, 1));
+    let (x, wide, out) = (poisoned(&gpu, 1, 16), poisoned(&gpu, 1, 24), poisoned(&gpu, 1, 8));
+    assert!(linear.project(&gpu, 1, &wide, None, &[(&w.matrix, &out)]).is_err());
+    assert!(linear.project(&gpu, 65, &x, None, &[(&w.matrix, &out)]).is_err());
+    assert!(linear.project_grouped(&gpu, 1, 2, &w.matrix, &x, &out).is_err());
+}

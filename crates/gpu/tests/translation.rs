@@ -1,0 +1,81 @@
+//! Every kernel, for devices of every kind, is valid and has a translation to Metal's language without errors.
+
+use ds4_engine::cpu::Precision;
+use ds4_engine::kv::RowFormat;
+use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows};
+use ds4_gguf::File;
+use ds4_gpu::{Caps, Gpu, GpuBackend, GpuOptions};
+use naga::back::msl;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The sources of all kernels that a model asks for on a device of these capabilities.
+fn sources(model: &str, precision: Precision, rows: RowFormat, caps: Caps) -> BTreeMap<String, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(model);
+    let file = Arc::new(File::open(&path).unwrap());
+    let config = Config::from_file(&file).unwrap();
+    let context = 8 * (config.top_k + 64);
+    let gpu = Gpu::open(None).unwrap().collecting(caps);
+    let options = GpuOptions { device: None, precision, rows, chunk: 512, context, loaded: Box::new(|_| ()) };
+    let backend = GpuBackend::on(gpu, &file, &config, options).unwrap();
+    let mut engine = Engine::new(file, config, backend, EngineOptions { context, chunk: 512 }).unwrap();
+    // Long enough for the indexer; then every number of rows that could have kernels of its own.
+    let mut sequence = engine.sequence().unwrap();
+    let tokens: Vec<u32> = (0..4 * (engine.config().top_k as u32 + 8)).map(|i| i % 100).collect();
+    engine.prefill(&mut sequence, &tokens, Logits::Last, &mut |_| (), &|| false).unwrap();
+    let mut others = vec![sequence.clone(); 40];
+    for count in [1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 32, 40] {
+        let next = [[7]; 40];
+        let mut step: Vec<Rows<'_, GpuBackend>> = others
+            .iter_mut()
+            .zip(&next)
+            .take(count)
+            .map(|(sequence, tokens)| Rows { sequence, tokens, logits: Logits::Last })
+            .collect();
+        engine.step(&mut step, &|| false).unwrap();
+    }
+    let named = |(i, (name, source)): (usize, (String, String))| (format!("{name} {i}"), source);
+    engine.backend().gpu().collected().into_iter().enumerate().map(named).collect()
+}
+
+#[test]
+fn every_kernel_translates_to_metal() {
+    let here = Gpu::open(None).unwrap().caps();
+    let apple = Caps { subgroup: Some(32), f16: true, matrix8: true, matrix16: false, ..here };
+    let nvidia = Caps { subgroup: Some(32), f16: true, matrix8: false, matrix16: true, ..here };
+    let wide = Caps { subgroup: Some(64), ..apple };
+    let narrow = Caps { subgroup: Some(16), ..apple };
+    let models = [
+        ("models/demo/ds4-demo-q2.gguf", true),
+        ("models/demo/ds4-demo-q4.gguf", true),
+        ("models/demo/ds4-demo-f16.gguf", true),
+        ("crates/engine/tests/data/s-q8.gguf", false),
+    ];
+    let mut count = 0;
+    for caps in [apple, nvidia, wide, narrow, here.plain()] {
+        for (model, is_trained) in models {
+            for precision in [Precision::Exact, Precision::Fast] {
+                let rows = if is_trained { RowFormat::Native } else { RowFormat::Unrounded };
+                for (name, source) in sources(model, precision, rows, caps) {
+                    translate(&name, &source);
+                    count += 1;
+                }
+            }
+        }
+    }
+    println!("{count} kernels");
+    assert!(count > 100);
+}
+
+fn translate(name: &str, source: &str) {
+    let module =
+        naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+    let info = validator.validate(&module).unwrap_or_else(|error| panic!("{name}: {error:?}\n{source}"));
+    let options = msl::Options { lang_version: (3, 0), fake_missing_bindings: true, ..msl::Options::default() };
+    let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(text.contains("kernel void"), "{name}");
+}
