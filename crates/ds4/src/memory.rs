@@ -45,7 +45,7 @@ impl Demand {
 }
 
 /// Most tokens whose KV state fits `free` bytes, rounded down to what one would type.
-fn largest_context(layout: &KvLayout, free: u64) -> usize {
+pub fn largest_context(layout: &KvLayout, free: u64) -> usize {
     let pages = free.saturating_sub(layout.frontier_bytes()) / (layout.page_bytes as u64).max(1);
     let tokens = usize::try_from(pages).unwrap_or(usize::MAX).saturating_mul(PAGE_TOKENS);
     if tokens < SUGGESTION_STEP { tokens } else { tokens - tokens % SUGGESTION_STEP }
@@ -60,6 +60,15 @@ pub fn available() -> Option<u64> {
     // The page cache of the model file counts as used in a container, but gives way.
     let container = system.cgroup_limits().map(|limits| limits.total_memory.saturating_sub(limits.rss));
     Some(container.map_or(free, |limit| free.min(limit)))
+}
+
+/// Bytes of the machine, or of the container that we are in. `None` where the system does not tell.
+pub fn total() -> Option<u64> {
+    let mut system = System::new();
+    system.refresh_memory();
+    let total = Some(system.total_memory()).filter(|total| *total > 0)?;
+    let container = system.cgroup_limits().map(|limits| limits.total_memory).filter(|limit| *limit > 0);
+    Some(container.map_or(total, |limit| total.min(limit)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,13 @@
 //! What was typed. One file a command; a flag's documentation is its help.
 
+mod bench;
 mod chat;
+mod config;
 mod debug;
 mod devices;
+mod doctor;
+mod download;
+mod eval;
 mod inspect;
 mod kv;
 mod quantize;
@@ -11,9 +16,14 @@ mod serve;
 mod steer;
 mod tokenize;
 
+pub use bench::{BenchAction, BenchArgs};
 pub use chat::{ChatArgs, FormatArgs};
+pub use config::{CompletionsArgs, ConfigArgs, ManArgs, ServiceAction, ServiceArgs};
 pub use debug::{Debug, DebugCases, DebugCompare, DebugGreedy, DebugLogits, DebugTinyModel, DebugVector, KvMode};
 pub use devices::DevicesArgs;
+pub use doctor::DoctorArgs;
+pub use download::{DownloadArgs, ModelsArgs};
+pub use eval::{EvalArgs, VectorsArgs};
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
@@ -23,7 +33,7 @@ pub use steer::{DirectionArgs, SteerArgs};
 pub use tokenize::TokenizeArgs;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Most tokens of a context that a flag accepts: 4,096 times the trained one, and low enough that byte
@@ -43,11 +53,15 @@ by Ctrl-C.";
 
 /// Run DeepSeek V4 Flash on one machine.
 #[derive(Parser)]
-#[command(name = "ds4", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "ds4", version, max_term_width = 100, after_help = EXAMPLES, disable_help_flag = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Print help
+    // The short form, so that the help of a command fits on a screen.
+    #[arg(short, long, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
 }
 
 /// Commands.
@@ -59,6 +73,26 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Answer the OpenAI and Anthropic APIs over HTTP, and show a chat page
     Serve(Box<ServeArgs>),
+    /// Fetch a published model, resumed and verified
+    Download(DownloadArgs),
+    /// List models: which are here, which fit this machine
+    Models(ModelsArgs),
+    /// Look at the machine and the set-up, and say what to do about what is not right
+    Doctor(DoctorArgs),
+    /// Measure speed: the engine at context lengths, or a running server
+    Bench(Box<BenchArgs>),
+    /// Ask questions with known answers and grade what comes
+    Eval(Box<EvalArgs>),
+    /// Compare with recorded log-probabilities of the official model
+    Vectors(VectorsArgs),
+    /// Show or begin the file of settings
+    Config(ConfigArgs),
+    /// Run the server as a service of the user
+    Service(ServiceArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write man pages
+    Man(ManArgs),
     /// Look after the KV states on disk, from which conversations continue
     #[command(subcommand)]
     Kv(Kv),

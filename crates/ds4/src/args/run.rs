@@ -135,6 +135,14 @@ pub struct ComputeArgs {
     pub steer: SteerArgs,
 }
 
+impl ComputeArgs {
+    /// Neither drafts nor steering, rows rounded as the model prescribes.
+    pub fn plain(ctx: usize, chunk: Option<usize>, exact: bool) -> Self {
+        let drafts = DraftArgs { mtp: None, draft: DRAFTS_MAX };
+        Self { ctx, chunk, exact, kv_rounding: OnOff::On, drafts, steer: SteerArgs::default() }
+    }
+}
+
 /// Whether tokens are guessed ahead.
 #[derive(Args, Clone)]
 pub struct DraftArgs {
@@ -175,7 +183,7 @@ fn number(text: &str, holds: impl Fn(f32) -> bool, expected: &str) -> Result<f32
     if value.is_finite() && holds(value) { Ok(value) } else { Err(format!("expected {expected}")) }
 }
 
-fn temperature(text: &str) -> Result<f32, String> {
+pub fn temperature(text: &str) -> Result<f32, String> {
     number(text, |t| (0.0..=TEMPERATURE_MAX).contains(&t), "a number from 0 to 100")
 }
 

@@ -15,7 +15,7 @@ Example:
   ds4 run --steer polite.f32 --steer-ffn -1 -p \"Where is the station?\"";
 
 /// What outputs of layers lose or gain.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Default)]
 pub struct SteerArgs {
     /// File of directions, one a layer, that `ds4 direction` made for this model
     #[arg(long, value_name = "FILE")]

@@ -84,3 +84,35 @@ fn a_dump_keeps_the_steps_that_were_made() {
     let dump: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert!(dump["steps"].is_array());
 }
+
+#[test]
+fn a_download_ends_at_once_and_keeps_what_came() {
+    use crate::hub::{Fault, Server, content};
+    let folder = directory("interrupt_download");
+    let name = "DeepSeek-V4-Flash-MTP-Q4K-Q8_0-F32.gguf";
+    let server = Server::start(content(200_000));
+    // Half comes, then the storage is busy for ever.
+    server.set(|state| {
+        state.file = name.to_owned();
+        state.faults = [Fault::Drop].into();
+        state.always = Some(Fault::Status(503));
+    });
+    let mut download = command(&["download", "mtp", "--dir", str(&folder)]);
+    download.env("HF_ENDPOINT", &server.url).env("NO_PROXY", "127.0.0.1");
+    let child = download.spawn().unwrap();
+    wait_until_ready(&child);
+    let begin = Instant::now();
+    while server.state.lock().unwrap().served < 3 {
+        assert!(begin.elapsed() < PATIENCE, "nothing is asked for");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    press_ctrl_c(&child);
+    let done = Done::new(child.wait_with_output().unwrap());
+    assert_eq!(done.code, Some(130), "{}", done.err);
+    assert!(done.err.contains("run it again to resume"), "{}", done.err);
+    assert!(!folder.join(name).exists());
+    server.set(|state| state.always = None);
+    let mut again = command(&["download", "mtp", "--dir", str(&folder), "--json"]);
+    again.env("HF_ENDPOINT", &server.url).env("NO_PROXY", "127.0.0.1");
+    assert_eq!(Done::new(again.output().unwrap()).json()["fetched_bytes"], 100_000);
+}

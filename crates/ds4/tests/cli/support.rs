@@ -36,6 +36,11 @@ impl Done {
 /// The program with these arguments and no input.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ds4"));
+    // What the machine has is not used: models, settings, tokens.
+    command.env("DS4_GGUF_DIR", env!("CARGO_TARGET_TMPDIR")).env("DS4_CONFIG", "");
+    command.env("HF_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-hf")).env_remove("HF_TOKEN");
+    // Vulkan drivers write a line of their own where it is not set.
+    command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
