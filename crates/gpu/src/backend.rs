@@ -197,6 +197,8 @@ impl Backend for GpuBackend {
     }
 
     fn cache(&self) -> Result<Cache> {
+        // Sequences come after the weights: the memory that staged them may go.
+        self.tensors.finish();
         self.pool.cache()
     }
 

@@ -209,21 +209,6 @@ impl Gpu {
         }
     }
 
-    /// Lets `fill` write `bytes` bytes, a multiple of four, at `offset` of `buffer`: as [`Gpu::upload`], but for one copy less.
-    pub fn upload_with(&self, buffer: &Buffer, offset: u64, bytes: u64, fill: impl FnOnce(&mut [u8])) -> Result<()> {
-        self.flush();
-        let Some(size) = wgpu::BufferSize::new(bytes) else { return Ok(()) };
-        let mut view = self
-            .queue
-            .write_buffer_with(&buffer.raw, offset, size)
-            .ok_or_else(|| Error::Device(format!("{bytes} bytes could not be staged for it")))?;
-        // Staging memory is written once, front to back.
-        let mut bytes = vec![0; bytes as usize];
-        fill(&mut bytes);
-        view.copy_from_slice(&bytes);
-        Ok(())
-    }
-
     /// The kernel of this source: `constants` as `const NAME: u32`, then the parts. It is compiled when it is first asked for, and found
     /// by its constants and by where its texts lie, which costs less than comparing them.
     ///
