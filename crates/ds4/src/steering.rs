@@ -9,7 +9,7 @@ use crate::single::Single;
 use crate::text;
 use anyhow::{Context, Result, ensure};
 use ds4_chat::{Message, Options, Role};
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::steering::{Scales, Site, Steering};
 use ds4_engine::{Config, Logits, TokenId};

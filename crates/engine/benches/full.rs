@@ -5,7 +5,8 @@
 //! Prints one line a figure. The floor of a decoded token is the bytes it reads over the bandwidth measured in the same run,
 //! before and after, by as many threads.
 
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::Precision;
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows};
 use ds4_gguf::File;
 use std::hint::black_box;

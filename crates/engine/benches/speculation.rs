@@ -11,7 +11,8 @@
 //!
 //! Without `--model` it is the demo model, with its held-out cases.
 
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::Precision;
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::{DRAFTS_MAX, RowFormat};
 use ds4_engine::sampler::{Sampler, SamplingParams, argmax};
 use ds4_engine::scheduler::{End, Follower, Job, Scheduler, SchedulerOptions};

@@ -16,6 +16,26 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Arithmetic of a backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Precision {
+    /// f32 activations, weights dequantised exactly.
+    Exact,
+    /// Activations rounded in front of weights that are, to integers or half precision, where that is faster.
+    #[default]
+    Fast,
+}
+
+impl Precision {
+    /// The name that people know it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Precision::Exact => "exact",
+            Precision::Fast => "fast",
+        }
+    }
+}
+
 /// The rows of one step that belong to one sequence: consecutive tokens.
 #[derive(Clone, Debug)]
 pub struct Segment {

@@ -38,6 +38,7 @@ pub mod speculation;
 pub mod steering;
 pub mod weights;
 
+pub use backend::Precision;
 pub use config::{Config, LayerKind};
 pub use engine::{CHUNK_MAX, Engine, EngineOptions, Identity, Logits, Rows, Sequence};
 pub use error::{Error, Result};

@@ -2,7 +2,8 @@
 
 mod suite;
 
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::Precision;
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::{Cache, RowFormat};
 use ds4_engine::{Config, Engine, EngineOptions};
 use ds4_gguf::File;

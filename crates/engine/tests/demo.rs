@@ -3,7 +3,8 @@
 //! `demo.json` lists prompts of held-out cases and positions; `demo.f32` holds the float64 logits of those positions, rounded to
 //! f32, of the weights in `ds4-demo-f16.gguf` without KV rounding. The longer prompt makes the indexer choose.
 
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::Precision;
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::RowFormat;
 use ds4_engine::{Config, Engine, EngineOptions, Logits};
 use ds4_gguf::File;

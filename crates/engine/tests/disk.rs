@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Seen, job, prompt};
+use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::disk::{Disk, Role};
 use ds4_engine::kv::RowFormat;
 use ds4_engine::sampler::argmax;

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{Seen, job, prompt};
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::Precision;
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::RowFormat;
 use ds4_engine::scheduler::{End, Handle, Refused, Scheduler, SchedulerOptions};
 use ds4_engine::{Config, Engine, EngineOptions, TokenId};

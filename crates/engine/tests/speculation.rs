@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Seen, job};
+use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::{DRAFTS_MAX, RowFormat};
 use ds4_engine::sampler::{Sampler, SamplingParams, argmax};
 use ds4_engine::scheduler::{End, Follower, Scheduler, SchedulerOptions};

@@ -1,7 +1,8 @@
 //! Steering on the demo model: what it does to outputs, and that it is off when it is off.
 
+use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::RowFormat;
 use ds4_engine::steering::{Scales, Site, Steering, SteeringError};
 use ds4_engine::{Config, Engine, EngineOptions, Logits};

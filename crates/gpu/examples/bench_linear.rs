@@ -3,8 +3,8 @@
 //! `bench_linear [--device N] [--rows 1,4,16] [--only WORD] [--seconds S]`: rows of activations, operations whose name contains a word, time a
 //! figure. Weights rotate among enough copies to exceed the cache.
 
+use ds4_engine::Precision;
 use ds4_engine::backend::MatrixShape;
-use ds4_engine::cpu::Precision;
 use ds4_gguf::{File, TensorType, Writer};
 use ds4_gpu::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use ds4_gpu::ops::linear::{Limits, Linear, Tuning};

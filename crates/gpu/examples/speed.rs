@@ -6,7 +6,7 @@
 //! `--vector` compares with recorded logits of the same file: {"prompt": ids, "steps": [{"input_id", "top": [[id, logit]…], "every_500th"}]}, the
 //! first step behind the whole prompt, the others one id each. Decoding feeds fixed ids, so that nothing depends on what a model of random weights would say.
 
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows, Sequence, TokenId};
 use ds4_gguf::File;

@@ -12,13 +12,13 @@ use crate::rows::{Rows, Vector};
 use crate::shape::Shape;
 use crate::step::StepData;
 use crate::weights::{Matrix, SharedTensors};
+use ds4_engine::Precision;
 use ds4_engine::backend::{self, Backend, MatrixShape, Prepare, Projection, Step};
-use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::rope::Rope;
 use ds4_engine::weights::{self, Ffn, HcSite};
 use ds4_engine::{Config, Error, Result, step_bytes};
-use ds4_gguf::{File, TensorInfo};
+use ds4_gguf::{File, TensorInfo, TensorType};
 use ds4_quant::Format;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -75,6 +75,19 @@ pub fn weight_bytes(file: &File) -> u64 {
     places.iter().map(|(_, bytes)| *bytes as u64).sum()
 }
 
+/// Refuses, before anything is loaded, what no kernel exists for: projections of hyper-connections that are neither F16 nor F32.
+fn check_types(file: &File) -> Result<()> {
+    let is_site = |name: &str| name.contains("hc_") && name.ends_with("_fn.weight");
+    let has_kernel = |ty: TensorType| matches!(ty, TensorType::F16 | TensorType::F32);
+    match file.tensors().iter().find(|tensor| is_site(&tensor.name) && !has_kernel(tensor.ty)) {
+        None => Ok(()),
+        Some(tensor) => {
+            let (name, ty) = (&tensor.name, tensor.ty.name());
+            Err(Error::Device(format!("tensor {name} has type {ty}, expected F16 or F32; use --backend cpu")))
+        }
+    }
+}
+
 impl GpuBackend {
     /// Opens the device and makes the buffers that do not depend on weights.
     ///
@@ -89,6 +102,7 @@ impl GpuBackend {
     /// # Errors
     /// As [`GpuBackend::new`].
     pub fn on(gpu: Gpu, file: &File, config: &Config, options: GpuOptions) -> Result<Self> {
+        check_types(file)?;
         let gpu = Arc::new(gpu);
         let rows = options.chunk.min(options.context).max(1);
         let pool = Pool::new(Arc::clone(&gpu), Shape::new(config, options.rows)?)?;
@@ -173,8 +187,8 @@ impl Backend for GpuBackend {
     fn matrix(&self, file: &Arc<File>, tensor: &TensorInfo, format: Format, shape: MatrixShape) -> Result<Matrix> {
         let before = self.gpu.allocated();
         let matrix = Matrix::load(&self.gpu, &self.tensors, file, tensor, format, shape)?;
-        let bytes = self.loaded.fetch_add(self.gpu.allocated() - before, Ordering::Relaxed);
-        (self.options.loaded)(bytes);
+        let bytes = self.gpu.allocated() - before;
+        (self.options.loaded)(bytes + self.loaded.fetch_add(bytes, Ordering::Relaxed));
         Ok(matrix)
     }
 

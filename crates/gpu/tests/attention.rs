@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Bench, DEMO, EVEN, FULL, Random, SMALL, Size, largest_difference};
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_engine::kv::RowFormat::{self, Native, Unrounded};
 use ds4_gpu::ops::attention::Attention;
 use ds4_gpu::{Caps, Gpu, Pool, Shape};

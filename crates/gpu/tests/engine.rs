@@ -3,8 +3,8 @@
 #[path = "../../engine/tests/suite/mod.rs"]
 mod suite;
 
+use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
-use ds4_engine::cpu::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::{Config, Engine, EngineOptions, Logits, Sequence, TokenId};
 use ds4_gguf::File;

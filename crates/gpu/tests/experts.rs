@@ -2,7 +2,7 @@
 
 mod support;
 
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_gpu::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use ds4_gpu::ops::linear::{Limits, Linear};
 use ds4_gpu::{Caps, Gpu, Rows, words};

@@ -3,7 +3,7 @@
 
 mod support;
 
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_gpu::ops::linear::{Limits, Linear, Tuning};
 use ds4_gpu::weights::{Matrix, SharedTensors};
 use ds4_gpu::{Caps, Gpu, Rows, Vector, words};

@@ -1,6 +1,6 @@
 //! Every kernel, for devices of every kind, is valid and has a translation to Metal's language without errors.
 
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows};
 use ds4_gguf::File;

@@ -1,6 +1,7 @@
 //! The server with the demo model behind it, over real connections.
 
-use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+use ds4_engine::Precision;
+use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::RowFormat;
 use ds4_engine::scheduler::{Handle, Scheduler, SchedulerOptions};
 use ds4_engine::speculation::Speculation;

@@ -9,7 +9,7 @@ use crate::output::{self, Bytes, print_json};
 use crate::single::Single;
 use crate::tiny_model;
 use anyhow::{Context, Result, bail, ensure};
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::sampler::{argmax, log_sum_exp, top_logprobs};
 use ds4_engine::{Logits, TokenId};

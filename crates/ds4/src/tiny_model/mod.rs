@@ -65,7 +65,8 @@ fn hash_table(random: &mut Random, vocab: usize) -> Vec<u8> {
 mod tests {
     use super::*;
     use clap::ValueEnum;
-    use ds4_engine::cpu::{CpuBackend, CpuOptions, Precision};
+    use ds4_engine::Precision;
+    use ds4_engine::cpu::{CpuBackend, CpuOptions};
     use ds4_engine::kv::RowFormat;
     use ds4_engine::{Config, Engine, EngineOptions, LayerKind, Logits};
     use ds4_gguf::File;

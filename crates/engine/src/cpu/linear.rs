@@ -1,6 +1,7 @@
 //! Weight matrices in the file map, and their products with activation rows.
 
-use super::{Buffer, CpuBackend, Precision};
+use super::{Buffer, CpuBackend};
+use crate::Precision;
 use crate::backend::{MatrixShape, Projection};
 use crate::error::{Error, Result};
 use ds4_gguf::{File, TensorInfo};

@@ -18,6 +18,7 @@ mod linear;
 mod math;
 mod moe;
 
+use crate::Precision;
 use crate::backend::{Backend, CompressedStream, MatrixShape, Prepare, Projection, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -31,31 +32,11 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-/// Arithmetic of the CPU backend.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Precision {
-    /// f32 activations; weights dequantised exactly; products summed in f64, so that an error does not tip
-    /// a rounding of KV rows where the formulas would not.
-    Exact,
-    /// Integer activations in front of quantised weights.
-    #[default]
-    Fast,
-}
-
-impl Precision {
-    /// The name that people know it by.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Precision::Exact => "exact",
-            Precision::Fast => "fast",
-        }
-    }
-
-    fn sums(self) -> FloatSums {
-        match self {
-            Precision::Exact => FloatSums::Double,
-            Precision::Fast => FloatSums::Single,
-        }
+/// How sums of floats are computed: in exact mode in f64, so that an error does not tip a rounding of KV rows where the formulas would not.
+fn sums(precision: Precision) -> FloatSums {
+    match precision {
+        Precision::Exact => FloatSums::Double,
+        Precision::Fast => FloatSums::Single,
     }
 }
 
@@ -121,7 +102,7 @@ impl CpuBackend {
         let layout = Arc::new(KvLayout::new(config, options.rows));
         let draft_layout = Arc::new(KvLayout::new(&config.of_draft_block(), options.rows));
         Ok(Self {
-            kernels: Kernels::new(Isa::best(), options.precision.sums()),
+            kernels: Kernels::new(Isa::best(), sums(options.precision)),
             precision: options.precision,
             layout,
             draft_layout,

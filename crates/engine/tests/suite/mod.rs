@@ -5,8 +5,8 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
-use ds4_engine::cpu::Precision;
 use ds4_engine::{Engine, Error, Logits, Rows, Sequence};
 use std::path::Path;
 

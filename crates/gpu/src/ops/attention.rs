@@ -8,7 +8,7 @@ use crate::parts;
 use crate::rows::{Rows, Vector};
 use crate::shape::BLOCK;
 use crate::step::StepData;
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::{LayerKind, Result};
 use std::sync::{Arc, Mutex};
@@ -30,6 +30,7 @@ const ROWS_UNROUNDED: &str = include_str!("../kernels/attention/rows_unrounded.w
 const TEAM: &str = include_str!("../kernels/attention/team.wgsl");
 const TEAM_SUBGROUP: &str = include_str!("../kernels/attention/team_subgroup.wgsl");
 const ROTATE_BACK: &str = include_str!("../kernels/attention/rotate_back.wgsl");
+const KEY_PLACE: &str = include_str!("../kernels/attention/key_place.wgsl");
 const ATTEND: &str = include_str!("../kernels/attention/attend.wgsl");
 const MERGE: &str = include_str!("../kernels/attention/merge.wgsl");
 const PART_ONE: &str = include_str!("../kernels/attention/part_one.wgsl");
@@ -116,11 +117,11 @@ impl Kernels {
             attend: gpu.kernel(
                 "attend",
                 &with(&[("LANES", lanes), ("TEAMS", teams)]),
-                &[STEP, stored, team, ROTATE_BACK, part, ATTEND],
+                &[STEP, stored, team, ROTATE_BACK, part, KEY_PLACE, ATTEND],
             )?,
             attend_units: units
                 .map(|units| {
-                    let parts = [STEP, stored, ATTEND_UNITS, units];
+                    let parts = [STEP, stored, KEY_PLACE, ATTEND_UNITS, units];
                     gpu.kernel("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &parts)
                 })
                 .transpose()?,

@@ -151,7 +151,6 @@ impl Experts {
     ///
     /// # Errors
     /// Shapes do not fit, or a kernel does not compile.
-    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &self,
         gpu: &Gpu,
@@ -171,7 +170,6 @@ impl Experts {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn few(
         &self,
         gpu: &Gpu,
@@ -305,7 +303,6 @@ impl Experts {
         source.build(gpu, "expert down", uses, linear.lattice_copies(), &constants)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn many(
         &self,
         gpu: &Gpu,
@@ -358,7 +355,6 @@ impl Experts {
         gpu.dispatch(&kernel, &[&self.spans, &self.tiles], &[count], [1, 1, 1])
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn activate(
         &self,
         gpu: &Gpu,

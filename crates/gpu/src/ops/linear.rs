@@ -7,7 +7,7 @@ use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
-use ds4_engine::cpu::Precision;
+use ds4_engine::Precision;
 use ds4_engine::{Error, Result};
 use ds4_quant::iq2_grid::GRID;
 use std::collections::HashMap;
@@ -426,7 +426,6 @@ impl Linear {
     }
 
     /// Many rows, by tiles: rows of `groups` groups, or slots of experts. `x` is of [`tile_input`](Self::tile_input).
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn tiles(
         &self,
         gpu: &Gpu,

@@ -1,9 +1,9 @@
 //! A plain reference of compressors, indexer and attention over the host's KV cache, and random states and inputs for it.
 #![allow(dead_code)]
 
+use ds4_engine::Precision;
 use ds4_engine::backend::{CompressedStream, Segment, Step};
 use ds4_engine::config::RopeConfig;
-use ds4_engine::cpu::Precision;
 use ds4_engine::kv::rounding::{f16_round, fp4_round, fp8_round, hadamard};
 use ds4_engine::kv::{Cache, KvLayout, PAGE_TOKENS, RowFormat};
 use ds4_engine::rope::{Rope, rotate, rotate_back};
