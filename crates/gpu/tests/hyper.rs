@@ -63,7 +63,7 @@ fn close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
 #[test]
 fn collapse_and_expand_follow_the_formulas() {
     for gpu in devices() {
-        for (embd, rows) in [(64, 1), (128, 3), (256, 17), (4096, 1), (4096, 2)] {
+        for (embd, rows) in [(64, 1), (128, 3), (256, 17), (256, 37), (4096, 1), (4096, 2)] {
             for is_f16 in [true, false] {
                 check_hyper(&gpu, embd, rows, is_f16);
             }

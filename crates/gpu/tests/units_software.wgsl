@@ -33,3 +33,31 @@ fn store_scores(sums: Sums, at: u32) {
 fn store_sums(sums: Sums, at: u32) {
     for (var j = 0u; j < 8u; j++) { scores[at + lane * 8u + j] = sums.v[j]; }
 }
+
+fn load_sums(at: u32) -> Sums {
+    var sums: Sums;
+    for (var j = 0u; j < 8u; j++) { sums.v[j] = scores[at + lane * 8u + j]; }
+    return sums;
+}
+
+// So little that sums are scaled all the time.
+const HEADROOM: f32 = 0.1;
+
+fn head_max(value: f32, thread: u32) -> f32 {
+    shares[thread] = value;
+    workgroupBarrier();
+    let at = thread / 4u * 4u;
+    let most = max(max(shares[at], shares[at + 1u]), max(shares[at + 2u], shares[at + 3u]));
+    workgroupBarrier();
+    return most;
+}
+
+var<workgroup> seen: array<atomic<u32>, 8>;
+
+fn unit_any(flag: bool, unit: u32) -> bool {
+    if (lane == 0u) { atomicStore(&seen[unit], 0u); }
+    workgroupBarrier();
+    if (flag) { atomicStore(&seen[unit], 1u); }
+    workgroupBarrier();
+    return atomicLoad(&seen[unit]) == 1u;
+}

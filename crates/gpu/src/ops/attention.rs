@@ -1,6 +1,7 @@
 //! Attention over window and compressed rows (`spec/model.md` §9).
 
 use super::compressor::Selection;
+use super::unroll::unroll;
 use crate::cache::{Pool, locked};
 use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel};
@@ -121,8 +122,14 @@ impl Kernels {
             )?,
             attend_units: units
                 .map(|units| {
-                    let parts = [STEP, stored, KEY_PLACE, ATTEND_UNITS, units];
-                    gpu.kernel("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &parts)
+                    let text = [STEP, stored, KEY_PLACE, ATTEND_UNITS, units].concat();
+                    let heads = shape.heads.div_ceil(UNITS_HEADS);
+                    let blocks = shape.layout.head_dim / UNITS_DIMS;
+                    let known = [("HEAD_TILES", heads), ("UNIT_BLOCKS", blocks), ("KEY_TILES", UNITS_KEYS / 16)];
+                    let known = known.map(|(name, value)| (name.to_owned(), value as u32)).into();
+                    // A compiler for CPUs needs no help, only longer.
+                    let text = if caps.is_software { text } else { unroll(&text, &known) };
+                    gpu.kernel_of("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &text)
                 })
                 .transpose()?,
             merge: gpu.kernel("merge", &with(&rows), &[ROTATE_BACK, MERGE])?,
@@ -158,8 +165,8 @@ pub struct Attention {
 fn fits_units(pool: &Pool) -> bool {
     let (heads, d) = (pool.shape().heads, pool.shape().layout.head_dim);
     let is_even = heads.is_multiple_of(UNITS_HEADS) && heads <= UNITS_HEADS_MAX && d.is_multiple_of(UNITS_DIMS);
-    // Keys, scores, weights, sums of threads.
-    let bytes = UNITS_KEYS * 2 * (d + 8) + 4 * (heads * UNITS_KEYS).max(2048) + 2 * heads * (UNITS_KEYS + 8) + 1040;
+    // Keys, scores, weights, what is kept of threads and heads.
+    let bytes = UNITS_KEYS * 2 * (d + 8) + 4 * (heads * UNITS_KEYS).max(2048) + 2 * heads * (UNITS_KEYS + 8) + 1328;
     pool.shape().layout.format == RowFormat::Native && is_even && bytes <= pool.gpu().caps().workgroup_bytes as usize
 }
 

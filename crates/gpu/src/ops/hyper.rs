@@ -1,10 +1,12 @@
 //! Hyper-connections (`spec/model.md` §4), the collapse of the output head (§11), RMSNorm.
 
+use super::unroll::unroll;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
 use crate::rows::{Rows, Vector};
 use ds4_engine::config::STREAMS;
 use ds4_engine::{Config, Error, Result};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// Values of `mix`: `post` and `C`.
@@ -17,8 +19,20 @@ const HEAD_VALUES: u32 = STREAMS as u32;
 const PART: usize = 64;
 /// Threads of the mix kernel.
 const MIX_THREADS: u32 = 256;
-/// Rows from which one workgroup handles several, so that it reads the projection once.
-const MANY_ROWS: usize = 16;
+/// Threads that share the dims of a part.
+const PAIR_THREADS: u32 = 32;
+/// Rows from which a group of threads handles several, so that it reads the projection once; and how many.
+const MANY_ROWS: usize = 32;
+const MIX_ROWS: u32 = 4;
+
+/// Which kernel mixes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MixRows {
+    Few,
+    Many,
+    /// Those of the head.
+    Chosen,
+}
 
 /// A hyper-connection site on the device.
 pub struct Site<'a> {
@@ -45,6 +59,8 @@ pub struct Hyper {
     /// Rows of the head.
     chosen: Buffer,
     chosen_now: Mutex<Vec<u32>>,
+    /// Kernels for many rows, by whether they expand and whether the projection is F16.
+    many: Mutex<HashMap<(bool, bool), Arc<Kernel>>>,
     /// Bound as `mix` where there is none.
     nothing: Rows,
 }
@@ -70,19 +86,12 @@ impl Hyper {
             part: gpu.buffer("hyper-connection sums", 4 * sums as u64)?,
             chosen: gpu.buffer("rows of the head", 4 * rows as u64)?,
             chosen_now: Mutex::default(),
+            many: Mutex::default(),
             nothing: Rows::new(gpu, 1, 1)?,
         })
     }
 
-    fn mix_kernel(
-        &self,
-        gpu: &Gpu,
-        values: u32,
-        expand: bool,
-        is_f16: bool,
-        is_chosen: bool,
-        rows: u32,
-    ) -> Result<Arc<Kernel>> {
+    fn mix_kernel(&self, gpu: &Gpu, values: u32, expand: bool, is_f16: bool, rows: MixRows) -> Result<Arc<Kernel>> {
         let caps = gpu.caps();
         let threads = if values == 0 { 32 } else { MIX_THREADS };
         let sum = match caps.subgroup {
@@ -93,12 +102,27 @@ impl Hyper {
             ("WG", threads),
             ("E", self.embd as u32),
             ("VALUES", values),
-            ("ROWS", rows),
             ("EXPAND", u32::from(expand)),
             ("F16", u32::from(is_f16)),
-            ("CHOSEN", u32::from(is_chosen)),
+            ("CHOSEN", u32::from(rows == MixRows::Chosen)),
         ];
-        gpu.kernel("hc_mix", &constants, &[include_str!("../kernels/hyper/mix.wgsl"), sum])
+        match rows {
+            MixRows::Many => {
+                let text = include_str!("../kernels/hyper/mix_many.wgsl");
+                if caps.is_software {
+                    return gpu.kernel("hc_mix", &constants, &[text, sum]);
+                }
+                let mut many = self.many.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if let Some(kernel) = many.get(&(expand, is_f16)) {
+                    return Ok(Arc::clone(kernel));
+                }
+                let known = HashMap::from([("RB".to_owned(), MIX_ROWS)]);
+                let kernel = gpu.kernel_of("hc_mix", &constants, &format!("{}{sum}", unroll(text, &known)))?;
+                many.insert((expand, is_f16), Arc::clone(&kernel));
+                Ok(kernel)
+            }
+            _ => gpu.kernel("hc_mix", &constants, &[include_str!("../kernels/hyper/mix.wgsl"), sum]),
+        }
     }
 
     /// The sums that [`collapse_parts`](Self::collapse_parts) needs; with `y` after `X ← expand(X)`.
@@ -113,14 +137,22 @@ impl Hyper {
         mix: &Rows,
         is_chosen: bool,
     ) -> Result<()> {
-        let at_once = if rows >= MANY_ROWS { 4 } else { 1 };
+        let which = match rows {
+            _ if is_chosen => MixRows::Chosen,
+            MANY_ROWS.. if values > 0 => MixRows::Many,
+            _ => MixRows::Few,
+        };
         let is_f16 = project.is_some_and(|(_, is_f16)| is_f16);
-        let kernel = self.mix_kernel(gpu, values, y.is_some(), is_f16, is_chosen, at_once)?;
+        let kernel = self.mix_kernel(gpu, values, y.is_some(), is_f16, which)?;
         let project = project.map_or(&mix.buffer, |(project, _)| project);
         let y = y.map_or(&mix.buffer, |y| &y.buffer);
         let buffers = [project, &x.buffer, &self.part, y, &mix.buffer, &self.chosen];
+        let (buffers, at_once) = match which {
+            MixRows::Many => (&buffers[..5], MIX_THREADS / PAIR_THREADS * MIX_ROWS),
+            _ => (&buffers[..], 1),
+        };
         let grid = [(self.embd / PART) as u32, (rows as u32).div_ceil(at_once), 1];
-        gpu.dispatch(&kernel, &buffers, &[rows as u32], grid)
+        gpu.dispatch(&kernel, buffers, &[rows as u32], grid)
     }
 
     fn collapse_parts(

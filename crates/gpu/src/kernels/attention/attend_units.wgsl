@@ -1,6 +1,6 @@
 // Attention of one row and all its heads on matrix units (§9): heads are the rows of the products, keys come in tiles of KEYS, decoded
-// once for all heads. The scores are computed twice, first for their maximum alone, so that sums never have to be scaled.
-// Queries come from `prepare.wgsl` as two halves of F16 that add up to 22 bits; weights are F16, and what they are divided by is their sum.
+// once for all heads. Weights are relative to the largest score of the first tile; only where a later score exceeds that by more than
+// HEADROOM, which F16 weights bear, are the sums scaled. Queries come from `prepare.wgsl` as F16, scaled.
 // Eight subgroups: in S = Q·Kᵀ each has one 16×16 tile, in O = P·K each has UNIT_BLOCKS · 16 dimensions of all heads.
 @group(0) @binding(0) var<storage, read_write> q_halves: array<vec4<f16>>;
 @group(0) @binding(1) var<storage, read_write> q: array<vec2<f32>>;
@@ -37,6 +37,9 @@ var<workgroup> keys: array<vec4<f16>, KEYS * KEY_STRIDE>;
 var<workgroup> scores: array<f32, max(HEADS * KEYS, 2048u)>;
 var<workgroup> weights: array<vec4<f16>, HEADS * WEIGHT_STRIDE>;
 var<workgroup> shares: array<f32, WG>;
+// By what the sums of each head are scaled, where `growth` tells that a subgroup has such heads.
+var<workgroup> scales: array<f32, 64>;
+var<workgroup> growth: array<vec4<u32>, 2>;
 // Number of this thread in its subgroup.
 var<private> lane: u32;
 // Four words, though one is used: a driver lays variables out one behind the other, and matrix units want multiples of 16 bytes.
@@ -65,39 +68,18 @@ fn load_keys(row: u32, r: Row, oldest: u32, in_window: u32, total: u32, first: u
     }
 }
 
-// A subgroup's tile of the scores from the first halves of the queries. With fewer tiles than subgroups some do the same.
-fn score_roughly(row: u32, unit: u32) {
-    let head = unit % TILES / KEY_TILES * 16u;
-    let key = unit % KEY_TILES * 16u;
-    var sum: Sums;
-    for (var k = 0u; k < BLOCKS; k++) {
-        sum = multiply(query((row * HEADS + head) * (D / 2u) + 4u * k), key_columns(key * KEY_STRIDE + 4u * k), sum);
-    }
-    store_scores(sum, head * KEYS + key);
-}
-
-// The same from both halves.
+// A subgroup's tile of the scores. With fewer tiles than subgroups some do the same.
 fn score(row: u32, unit: u32) {
     let head = unit % TILES / KEY_TILES * 16u;
     let key = unit % KEY_TILES * 16u;
     var sum: Sums;
-    for (var k = 0u; k < BLOCKS; k++) {
-        let b = key_columns(key * KEY_STRIDE + 4u * k);
-        let at = (row * HEADS + head) * (D / 2u) + 4u * k;
-        sum = multiply(query(at), b, sum);
-        sum = multiply(query(at + D / 4u), b, sum);
+    for (var k = 0u; k < BLOCKS; k += 8u) {
+        for (var j = 0u; j < 8u; j++) {
+            let b = key_columns(key * KEY_STRIDE + 4u * (k + j));
+            sum = multiply(query((row * HEADS + head) * (D / 2u) + 4u * (k + j)), b, sum);
+        }
     }
     store_scores(sum, head * KEYS + key);
-}
-
-// The value that four threads of a head have, joined.
-fn head_max(value: f32, thread: u32) -> f32 {
-    shares[thread] = value;
-    workgroupBarrier();
-    let at = thread / 4u * 4u;
-    let most = max(max(shares[at], shares[at + 1u]), max(shares[at + 2u], shares[at + 3u]));
-    workgroupBarrier();
-    return most;
 }
 
 @compute @workgroup_size(WG)
@@ -126,44 +108,59 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let head = thread / 4u;
     let part = thread % 4u * 8u;
     var most = NONE;
-    for (var tile = 0u; tile < tiles; tile++) {
-        load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
-        workgroupBarrier();
-        score_roughly(row, unit);
-        workgroupBarrier();
-        if (head < HEADS) {
-            for (var i = 0u; i < 8u; i++) {
-                most = max(most, scores[head * KEYS + part + i]);
-            }
-        }
-    }
-    most = head_max(most, thread);
-
     var acc: array<Sums, HEAD_TILES * UNIT_BLOCKS>;
     var sum = 0.0;
     for (var tile = 0u; tile < tiles; tile++) {
-        // A row of one tile is still there.
-        if (tiles > 1u) {
-            load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
-        }
+        load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
         workgroupBarrier();
         score(row, unit);
         workgroupBarrier();
+        var s: array<vec4<f32>, 2>;
         if (head < HEADS) {
-            for (var i = 0u; i < 8u; i += 4u) {
-                var w = vec4<f32>();
-                for (var j = 0u; j < 4u; j++) {
-                    if (tile * KEYS + part + i + j < total) {
-                        w[j] = exp(scores[head * KEYS + part + i + j] - most);
-                    }
-                }
-                let rounded = vec4<f16>(w);
-                weights[head * WEIGHT_STRIDE + (part + i) / 4u] = rounded;
+            for (var i = 0u; i < 2u; i++) {
+                let key = tile * KEYS + part + 4u * i;
+                let at = head * KEYS + part + 4u * i;
+                let four = vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+                s[i] = select(vec4<f32>(NONE), four, vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(total));
+            }
+        }
+        let eight = max(s[0], s[1]);
+        let now = head_max(max(max(eight.x, eight.y), max(eight.z, eight.w)), thread);
+        let is_higher = now > most + HEADROOM;
+        let scale = select(1.0, exp(most - now), is_higher);
+        most = select(most, now, is_higher);
+        sum *= scale;
+        if (head < HEADS) {
+            for (var i = 0u; i < 2u; i++) {
+                let rounded = vec4<f16>(exp(s[i] - most));
+                weights[head * WEIGHT_STRIDE + part / 4u + i] = rounded;
                 let counted = vec4<f32>(rounded);
                 sum += (counted.x + counted.y) + (counted.z + counted.w);
             }
+            if (thread % 4u == 0u) {
+                scales[head] = scale;
+            }
         }
-        workgroupBarrier();
+        let grows = unit_any(is_higher && tile > 0u, unit);
+        if (lane == 0u) {
+            growth[unit / 4u][unit % 4u] = select(0u, 1u, grows);
+        }
+        let all = workgroupUniformLoad(&growth);
+        if (any((all[0] | all[1]) != vec4<u32>())) {
+            // Through workgroup memory: 256 values a subgroup at a time.
+            for (var h = 0u; h < HEAD_TILES; h++) {
+                for (var n = 0u; n < UNIT_BLOCKS; n++) {
+                    store_sums(acc[h * UNIT_BLOCKS + n], 256u * unit);
+                    workgroupBarrier();
+                    for (var i = lane; i < 256u; i += LANES) {
+                        scores[256u * unit + i] *= scales[16u * h + i / 16u];
+                    }
+                    workgroupBarrier();
+                    acc[h * UNIT_BLOCKS + n] = load_sums(256u * unit);
+                    workgroupBarrier();
+                }
+            }
+        }
         for (var k = 0u; k < KEY_TILES; k++) {
             var a: array<Weights, HEAD_TILES>;
             for (var h = 0u; h < HEAD_TILES; h++) {

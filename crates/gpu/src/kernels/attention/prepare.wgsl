@@ -22,7 +22,7 @@ struct Args {
     closing_angles: u32,
     // Whether latent rows enter the window at once.
     is_decode: u32,
-    // Whether query heads are wanted as two halves of F16, for matrix units.
+    // Whether query heads are wanted as F16, for matrix units.
     is_halved: u32,
 }
 var<immediate> args: Args;
@@ -81,17 +81,12 @@ fn query_role(unit: u32, lane: u32) {
         q[at] = v;
         return;
     }
-    // Scaled heads as F16, and what the F16 lack, as F16 behind them.
+    // Scaled heads as F16, in the first half of their place.
     v *= bitcast<f32>(SCALE_BITS);
-    let first = vec2<u32>(f16_pair(v.x, v.y), f16_pair(v.z, v.w));
-    v -= vec4<f32>(unpack2x16float(first.x), unpack2x16float(first.y));
-    let second = vec2<u32>(f16_pair(v.x, v.y), f16_pair(v.z, v.w));
     let to = unit * (D / 4u) + lane / 2u;
     let half = lane % 2u * 2u;
-    q[to][half] = bitcast<f32>(first.x);
-    q[to][half + 1u] = bitcast<f32>(first.y);
-    q[to + D / 8u][half] = bitcast<f32>(second.x);
-    q[to + D / 8u][half + 1u] = bitcast<f32>(second.y);
+    q[to][half] = bitcast<f32>(f16_pair(v.x, v.y));
+    q[to][half + 1u] = bitcast<f32>(f16_pair(v.z, v.w));
 }
 
 // The latent: RMSNorm, RoPE, FP8 and F16 rounding. In a step of single rows it enters the window at once.

@@ -29,3 +29,21 @@ fn store_scores(sums: Sums, at: u32) {
 fn store_sums(sums: Sums, at: u32) {
     coopStoreT(sums, &scores[at], 16u);
 }
+
+fn load_sums(at: u32) -> Sums {
+    return coopLoadT<coop_mat16x16<f32, C>>(&scores[at], 16u);
+}
+
+// e^HEADROOM is far below the largest F16.
+const HEADROOM: f32 = 7.0;
+
+// The largest of the values of the four threads of a head.
+fn head_max(value: f32, thread: u32) -> f32 {
+    let pair = max(value, subgroupShuffleXor(value, 1u));
+    return max(pair, subgroupShuffleXor(pair, 2u));
+}
+
+// Whether any thread of the subgroup has it.
+fn unit_any(flag: bool, unit: u32) -> bool {
+    return subgroupAny(flag);
+}
