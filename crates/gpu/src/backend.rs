@@ -128,7 +128,7 @@ impl GpuBackend {
         };
         let linear = Linear::new(&gpu, options.precision, limits)?;
         Ok(Self {
-            hyper: Hyper::new(&gpu, config, rows)?,
+            hyper: Hyper::new(&gpu, config, rows, options.precision)?,
             experts: Experts::new(&gpu, &linear, expert_limits)?,
             attention: Attention::new(Arc::clone(&pool), options.precision)?,
             step: Mutex::new(StepData::new(&gpu)?),

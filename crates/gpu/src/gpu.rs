@@ -5,6 +5,7 @@
 
 use crate::device::{self, Caps, DeviceInfo, IMMEDIATE_BYTES};
 use crate::spirv;
+use crate::unroll::unrolled;
 use ds4_engine::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Dispatches after which recorded commands are handed to the device, so that it works while more are recorded.
-const FLUSH_DISPATCHES: usize = 96;
+const FLUSH_DISPATCHES: usize = 40;
 /// Most constants and parts of a kernel, and its name.
 const KERNEL_KEY_MAX: usize = 48;
 /// What is compiled where kernels are only collected.
@@ -529,7 +530,8 @@ pub fn source(caps: Caps, constants: &[(&str, u32)], parts: &[&str]) -> String {
         text.push_str(&format!("const {name}: u32 = {value}u;\n"));
     }
     text.push_str(&body);
-    text
+    // A compiler for CPUs needs no help, only longer.
+    if caps.is_software { text } else { unrolled(&text) }
 }
 
 /// Whether each storage binding of a source is read-only, in order.

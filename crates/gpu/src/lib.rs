@@ -13,6 +13,7 @@ mod shape;
 mod snapshot;
 mod spirv;
 mod step;
+mod unroll;
 mod upload;
 pub mod weights;
 

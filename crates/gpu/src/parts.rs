@@ -16,6 +16,17 @@ pub fn sums(caps: Caps, threads: u32) -> &'static str {
     }
 }
 
+/// `emit`, which also writes values as bytes where that is wanted and the device can: the source needs the constants `EMIT_WIDTH` and
+/// `EMIT_BINDING`.
+pub fn emit(is_wanted: bool) -> &'static str {
+    if is_wanted { include_str!("kernels/emit.wgsl") } else { include_str!("kernels/emit_none.wgsl") }
+}
+
+/// Whether the threads of a subgroup can share a block of bytes, and rows of this width consist of such blocks.
+pub fn can_emit(caps: Caps, width: usize) -> bool {
+    caps.subgroup.is_some_and(|threads| threads >= 8) && width.is_multiple_of(64)
+}
+
 /// The constant `SUBGROUP`, 1 where it is not known.
 pub fn subgroup(caps: Caps) -> u32 {
     caps.subgroup.unwrap_or(1)

@@ -2,13 +2,23 @@
 
 use crate::gpu::{Buffer, Gpu, floats, to_floats};
 use ds4_engine::Result;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Rows of f32 activations: row `r` begins at value `r · width`.
+/// Units of 16 bytes that 64 values take as bytes (`kernels/linear/quantize.wgsl`).
+pub(crate) const BYTE_UNITS: usize = 6;
+/// Most rows that are ever kept as bytes too.
+pub(crate) const BYTE_ROWS_MAX: usize = 16;
+
+/// Rows of f32 activations: row `r` begins at value `r · width`. The first ones may be kept as bytes too, for products with quantised weights.
 pub struct Rows {
     /// The values.
     pub buffer: Buffer,
     /// Values of a row.
     pub width: usize,
+    rows: usize,
+    bytes: OnceLock<Buffer>,
+    has_bytes: AtomicBool,
 }
 
 impl Rows {
@@ -17,7 +27,7 @@ impl Rows {
     /// # Errors
     /// Out of memory.
     pub fn new(gpu: &Gpu, rows: usize, width: usize) -> Result<Self> {
-        Ok(Self { buffer: gpu.buffer("activations", (4 * rows * width) as u64)?, width })
+        Ok(Self::with(gpu.buffer("activations", (4 * rows * width) as u64)?, rows, width))
     }
 
     /// Rows with these values.
@@ -25,7 +35,30 @@ impl Rows {
     /// # Errors
     /// Out of memory.
     pub fn of(gpu: &Gpu, values: &[f32], width: usize) -> Result<Self> {
-        Ok(Self { buffer: gpu.buffer_of("activations", &floats(values))?, width })
+        Ok(Self::with(gpu.buffer_of("activations", &floats(values))?, values.len() / width.max(1), width))
+    }
+
+    fn with(buffer: Buffer, rows: usize, width: usize) -> Self {
+        Self { buffer, width, rows, bytes: OnceLock::new(), has_bytes: AtomicBool::new(false) }
+    }
+
+    /// Where the rows are kept as bytes, 16 rows at most.
+    pub(crate) fn bytes(&self, gpu: &Gpu) -> Result<&Buffer> {
+        if self.bytes.get().is_none() {
+            let units = self.rows.min(BYTE_ROWS_MAX) * self.width.div_ceil(64) * BYTE_UNITS;
+            let _ = self.bytes.set(gpu.buffer("quantised activations", 16 * units as u64)?);
+        }
+        self.bytes.get().ok_or_else(|| ds4_engine::Error::Device("no quantised activations".to_owned()))
+    }
+
+    /// To be told by every operation that writes the rows: whether it also wrote them as bytes.
+    pub(crate) fn written(&self, with_bytes: bool) {
+        self.has_bytes.store(with_bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the bytes are those of the values.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.has_bytes.load(Ordering::Relaxed)
     }
 
     /// Waits for the first `rows` rows.

@@ -1,6 +1,6 @@
 //! Hyper-connections, norms and the router against the formulas in f64.
 
-use ds4_engine::Config;
+use ds4_engine::{Config, Precision};
 use ds4_gpu::ops::hyper::{Hyper, MIX, Site, rms_norm};
 use ds4_gpu::ops::route::{Routing, route};
 use ds4_gpu::{Caps, Gpu, Rows, Vector, floats, to_floats, words};
@@ -73,7 +73,7 @@ fn collapse_and_expand_follow_the_formulas() {
 
 fn check_hyper(gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) {
     let (config, mut noise, values) = (config(embd), Noise(embd as u64 + rows as u64), 24);
-    let hyper = Hyper::new(gpu, &config, rows).unwrap();
+    let hyper = Hyper::new(gpu, &config, rows, Precision::Fast).unwrap();
     let mut project = noise.values(values * 4 * embd);
     if is_f16 {
         project.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());

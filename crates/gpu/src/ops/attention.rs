@@ -1,12 +1,11 @@
 //! Attention over window and compressed rows (`spec/model.md` §9).
 
 use super::compressor::Selection;
-use super::unroll::unroll;
 use crate::cache::{Pool, locked};
 use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::parts;
-use crate::rows::{Rows, Vector};
+use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
 use crate::shape::BLOCK;
 use crate::step::StepData;
 use ds4_engine::Precision;
@@ -54,8 +53,6 @@ const GROUPS_WANTED: usize = 128;
 const KEYS_MIN: usize = 4;
 /// Most parts that keys are split into.
 const SPLITS_MAX: usize = 64;
-/// Rows from which matrix units pay.
-const UNITS_ROWS_MIN: usize = 8;
 /// Width of the subgroups of `attend_units.wgsl`.
 const UNITS_SUBGROUP: usize = 32;
 /// Heads and dimensions that it splits evenly.
@@ -82,7 +79,7 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    fn new(pool: &Pool, kind: LayerKind, units: Option<&'static str>) -> Result<Self> {
+    fn new(pool: &Pool, kind: LayerKind, units: Option<&'static str>, emits: bool) -> Result<Self> {
         let (gpu, shape) = (pool.gpu(), pool.shape());
         let (caps, threads) = (gpu.caps(), shape.threads());
         let base = shape.constants(kind);
@@ -97,6 +94,7 @@ impl Kernels {
             LayerKind::Csa => &[COMPRESS, INDEX],
             LayerKind::Hca => &[COMPRESS, COMPRESS_ONLY],
         });
+        let (emit_width, emit) = (("EMIT_WIDTH", shape.heads * shape.layout.head_dim), parts::emit(emits));
         let is_native = shape.layout.format == RowFormat::Native;
         let score = if is_native { INDEX_SCORE } else { INDEX_SCORE_F32 };
         let stored = if is_native { ROWS_NATIVE } else { ROWS_UNROUNDED };
@@ -117,22 +115,20 @@ impl Kernels {
             top_k: indexer("top_k", choosers, &[STEP, prefix, TOP_K])?,
             attend: gpu.kernel(
                 "attend",
-                &with(&[("LANES", lanes), ("TEAMS", teams)]),
-                &[STEP, stored, team, ROTATE_BACK, part, KEY_PLACE, ATTEND],
+                &with(&[("LANES", lanes), ("TEAMS", teams), emit_width, ("EMIT_BINDING", 8)]),
+                &[STEP, stored, team, ROTATE_BACK, part, KEY_PLACE, ATTEND, emit],
             )?,
             attend_units: units
                 .map(|units| {
-                    let text = [STEP, stored, KEY_PLACE, ATTEND_UNITS, units].concat();
-                    let heads = shape.heads.div_ceil(UNITS_HEADS);
-                    let blocks = shape.layout.head_dim / UNITS_DIMS;
-                    let known = [("HEAD_TILES", heads), ("UNIT_BLOCKS", blocks), ("KEY_TILES", UNITS_KEYS / 16)];
-                    let known = known.map(|(name, value)| (name.to_owned(), value as u32)).into();
-                    // A compiler for CPUs needs no help, only longer.
-                    let text = if caps.is_software { text } else { unroll(&text, &known) };
-                    gpu.kernel_of("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &text)
+                    let parts = [STEP, stored, KEY_PLACE, ATTEND_UNITS, units];
+                    gpu.kernel("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &parts)
                 })
                 .transpose()?,
-            merge: gpu.kernel("merge", &with(&rows), &[ROTATE_BACK, MERGE])?,
+            merge: gpu.kernel(
+                "merge",
+                &with(&[rows[0], emit_width, ("EMIT_BINDING", 4)]),
+                &[ROTATE_BACK, MERGE, emit],
+            )?,
             window: gpu.kernel("window", &with(&rows), &[STEP, ROUNDING, WINDOW])?,
         })
     }
@@ -154,6 +150,8 @@ pub struct Attention {
     pub(super) pool: Arc<Pool>,
     /// By [`slot_of`].
     kinds: [Option<Kernels>; 3],
+    /// Whether heads leave as bytes too.
+    emits: bool,
     /// Norms and biases of each layer in one buffer, joined at first use.
     pub(super) norms: Mutex<Vec<Option<Arc<Buffer>>>>,
     /// Sums of parts of keys; and what is bound where a kernel has nothing to read.
@@ -186,26 +184,29 @@ impl Attention {
     pub fn new(pool: Arc<Pool>, precision: Precision) -> Result<Self> {
         let caps = pool.gpu().caps();
         let has_units = precision == Precision::Fast && caps.matrix16 && caps.subgroup == Some(UNITS_SUBGROUP as u32);
-        Self::with_units(pool, has_units.then_some(UNITS16))
+        Self::with_units(pool, precision, has_units.then_some(UNITS16))
     }
 
     /// The same with the products of matrix units that this text has, for tests of the kernel around them.
     ///
     /// # Errors
     /// A kernel does not compile on the device.
-    pub fn with_units(pool: Arc<Pool>, units: Option<&'static str>) -> Result<Self> {
+    pub fn with_units(pool: Arc<Pool>, precision: Precision, units: Option<&'static str>) -> Result<Self> {
         let units = units.filter(|_| fits_units(&pool));
+        let (heads, d) = (pool.shape().heads, pool.shape().layout.head_dim);
+        let can_emit = d.is_multiple_of(32) && parts::can_emit(pool.gpu().caps(), heads * d);
+        let emits = precision == Precision::Fast && can_emit;
         let mut kinds = [None, None, None];
         for layer in &pool.shape().layout.layers {
             let slot = &mut kinds[slot_of(layer.kind)];
             if slot.is_none() {
-                *slot = Some(Kernels::new(&pool, layer.kind, units)?);
+                *slot = Some(Kernels::new(&pool, layer.kind, units, emits)?);
             }
         }
         let norms = Mutex::new(pool.shape().layout.layers.iter().map(|_| None).collect());
         let partial = Mutex::new(Arc::new(pool.gpu().buffer("parts of attention", 16)?));
         let nothing = pool.gpu().buffer("nothing", 16)?;
-        Ok(Self { kinds, norms, partial, nothing, pool })
+        Ok(Self { kinds, emits, norms, partial, nothing, pool })
     }
 
     /// The device.
@@ -222,9 +223,9 @@ impl Attention {
         kernels.ok_or_else(|| ds4_engine::Error::Device("its kernels are those of another model".to_owned()))
     }
 
-    /// Whether attention of this step runs on matrix units.
-    pub(super) fn uses_units(&self, step: &StepData, il: usize) -> Result<bool> {
-        Ok(self.kernels(il)?.attend_units.is_some() && !step.is_decode && step.rows >= UNITS_ROWS_MIN)
+    /// Whether attention runs on matrix units.
+    pub(super) fn uses_units(&self, il: usize) -> Result<bool> {
+        Ok(self.kernels(il)?.attend_units.is_some())
     }
 
     /// First word of the angles of a layer's rows.
@@ -247,6 +248,7 @@ impl Attention {
         selection: Option<&Selection>,
     ) -> Result<()> {
         let (gpu, kernels, shape) = (self.gpu(), self.kernels(il)?, self.pool.shape());
+        q.written(false);
         let layers = self.pool.layers();
         let memory = &layers[il];
         let chosen = selection.and_then(Selection::chosen);
@@ -254,31 +256,36 @@ impl Attention {
         let is_selected = u32::from(chosen.is_some());
         let keys =
             [&kv.buffer, &step.data, &memory.frontier, &memory.arena, chosen.unwrap_or(&self.nothing), &sinks.buffer];
-        if let Some(kernel) = kernels.attend_units.as_ref().filter(|_| self.uses_units(step, il).unwrap_or(false)) {
-            let mut buffers = vec![&q.buffer, &q.buffer];
-            buffers.extend(keys);
-            gpu.dispatch(kernel, &buffers, &[is_selected, angles], [step.rows as u32, 1, 1])?;
-            return self.enter_window(step, il, kv, &memory.frontier);
-        }
-        let groups = shape.heads.div_ceil(HEADS_AT_ONCE);
-        let splits = self.splits(step, il, groups, chosen.is_some());
+        let units = kernels.attend_units.as_ref();
+        let groups = if units.is_some() { 1 } else { shape.heads.div_ceil(HEADS_AT_ONCE) };
+        let splits = self.splits(step, il, groups, chosen.is_some(), units.is_some());
         let partial = self.partial(if splits > 1 { step.rows * splits } else { 0 })?;
-        let mut buffers = vec![&q.buffer];
-        buffers.extend(keys);
-        buffers.push(&partial);
-        gpu.dispatch(
-            &kernels.attend,
-            &buffers,
-            &[splits as u32, is_selected, angles, 0],
-            [(groups * splits) as u32, step.rows as u32, 1],
-        )?;
+        // Only what is joined from parts, or comes from the kernel of few rows, leaves as bytes too.
+        let emits = self.emits && step.rows <= BYTE_ROWS_MAX && (units.is_none() || splits > 1);
+        let bytes = if self.emits { Some(q.bytes(gpu)?) } else { None };
+        q.written(emits);
+        match units {
+            Some(kernel) => {
+                let mut buffers = vec![&q.buffer, &q.buffer];
+                buffers.extend(keys);
+                buffers.push(&partial);
+                let grid = [step.rows as u32, splits as u32, 1];
+                gpu.dispatch(kernel, &buffers, &[is_selected, angles, splits as u32], grid)?;
+            }
+            None => {
+                let mut buffers = vec![&q.buffer];
+                buffers.extend(keys);
+                buffers.push(&partial);
+                buffers.extend(bytes);
+                let grid = [(groups * splits) as u32, step.rows as u32, 1];
+                gpu.dispatch(&kernels.attend, &buffers, &[splits as u32, is_selected, angles, u32::from(emits)], grid)?;
+            }
+        }
         if splits > 1 {
-            gpu.dispatch(
-                &kernels.merge,
-                &[&q.buffer, &step.data, &sinks.buffer, &partial],
-                &[splits as u32, angles, 0],
-                [shape.heads as u32, step.rows as u32, 1],
-            )?;
+            let mut buffers = vec![&q.buffer, &step.data, &sinks.buffer, &partial];
+            buffers.extend(bytes);
+            let grid = [shape.heads as u32, step.rows as u32, 1];
+            gpu.dispatch(&kernels.merge, &buffers, &[splits as u32, angles, u32::from(emits)], grid)?;
         }
         self.enter_window(step, il, kv, &memory.frontier)
     }
@@ -293,7 +300,7 @@ impl Attention {
     }
 
     /// Parts that the keys of each row are split into.
-    fn splits(&self, step: &StepData, il: usize, groups: usize, is_selected: bool) -> usize {
+    fn splits(&self, step: &StepData, il: usize, groups: usize, is_selected: bool, has_units: bool) -> usize {
         let layout = &self.pool.shape().layout;
         let last = step.positions.iter().max().copied().unwrap_or(0);
         let compressed = layout.layers[il].kind.ratio().map_or(0, |ratio| (last + 1) / ratio);
@@ -301,7 +308,8 @@ impl Attention {
         let keys = (last + 1).min(layout.window) + compressed;
         let (_, teams, _) = Kernels::teams(self.gpu().caps());
         let wanted = GROUPS_WANTED.div_ceil(groups * step.rows.max(1));
-        wanted.min(keys / (KEYS_MIN * teams)).clamp(1, SPLITS_MAX)
+        let most = if has_units { keys / UNITS_KEYS } else { keys / (KEYS_MIN * teams) };
+        wanted.min(most).clamp(1, SPLITS_MAX)
     }
 
     /// Memory for `parts` parts of all heads.

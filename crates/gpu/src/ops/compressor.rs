@@ -80,6 +80,7 @@ impl Attention {
     pub fn prepare(&self, step: &StepData, il: usize, p: Preparing<'_>) -> Result<()> {
         let (gpu, kernels, kind, shape) = (self.gpu(), self.kernels(il)?, self.kind(il), self.pool.shape());
         let norms = self.norms(il, &p)?;
+        [Some(p.q), Some(p.kv), p.index_q].into_iter().flatten().for_each(|rows| rows.written(false));
         let layers = self.pool.layers();
         let memory = &layers[il];
         let mut buffers = vec![&p.q.buffer, &p.kv.buffer, &*norms, &step.data, &memory.frontier];
@@ -105,7 +106,7 @@ impl Attention {
         // A longer segment may store over rows that its own windows are still made of.
         let (now, later) = if step.is_decode { (stored, 0) } else { (0, stored) };
         let roles = [closing.count, indexed, step.rows, queries, now, step.rows * shape.heads];
-        let is_halved = u32::from(self.uses_units(step, il)?);
+        let is_halved = u32::from(self.uses_units(il)?);
         let run = |roles: [usize; 6]| {
             let total: usize = roles.iter().sum();
             let line = total.min(LINE);

@@ -1,9 +1,9 @@
 //! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
 
 use super::linear::{Linear, Slots, Tile};
-use super::source::{BYTE_UNITS, Input, Source, THREADS, Teams, Use, has_lattice, lanes};
+use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use crate::gpu::{Buffer, Gpu, Kernel};
-use crate::rows::Rows;
+use crate::rows::{BYTE_UNITS, Rows};
 use crate::weights::Matrix;
 use ds4_engine::{Error, Result};
 use std::collections::HashMap;
@@ -67,8 +67,7 @@ enum Key {
 pub struct Experts {
     limits: ExpertLimits,
     kernels: Mutex<HashMap<Key, Arc<Kernel>>>,
-    /// Few rows: `h` as bytes; hidden values of all slots and then of the shared expert's rows, as f32 and as bytes.
-    h_bytes: Buffer,
+    /// Few rows: hidden values of all slots and then of the shared expert's rows, as f32 and as bytes.
     mid: Rows,
     mid_bytes: Buffer,
     /// Many rows: gates, ups, hidden values (in half precision for matrix units) and results of all slots, then of the shared expert.
@@ -102,7 +101,6 @@ impl Experts {
         Ok(Self {
             limits,
             kernels: Mutex::default(),
-            h_bytes: gpu.buffer("quantised activations", bytes(few, embd))?,
             mid: Rows::new(gpu, few * (used + 1), ff)?,
             mid_bytes: gpu.buffer("quantised activations", bytes(few * (used + 1), ff))?,
             gate: Rows::new(gpu, slots, ff)?,
@@ -188,12 +186,12 @@ impl Experts {
             [a_use(w.gate, 1, ff), a_use(w.up, 1, ff), a_use(w.shared_gate, rows, ff), a_use(w.shared_up, rows, ff)];
         let has = |uses: &[Use], input| uses.iter().any(|u| u.input == input);
         let mut buffers = Vec::with_capacity(10);
-        if has(&uses, Input::Float) || rows == 1 {
+        if has(&uses, Input::Float) {
             buffers.push(&h.buffer);
         }
-        if has(&uses, Input::Bytes) && rows > 1 {
-            linear.quantize(gpu, rows, embd, &h.buffer, None, &self.h_bytes)?;
-            buffers.push(&self.h_bytes);
+        if has(&uses, Input::Bytes) {
+            linear.quantized(gpu, rows, h, None)?;
+            buffers.push(h.bytes(gpu)?);
         }
         buffers.extend([routes, &self.mid.buffer]);
         let down_uses = [a_use(w.down, 1, embd), a_use(w.shared_down, rows, embd)];
@@ -219,12 +217,13 @@ impl Experts {
             buffers.push(&self.mid_bytes);
         }
         buffers.extend([routes, &y.buffer]);
+        y.written(false);
         if has_lattice(&uses) {
             buffers.push(linear.lattice());
         }
         buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
         let kernel = self.kernel(Key::Down(uses), || self.down_kernel(gpu, linear, &uses, rows))?;
-        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.team_rows(gpu.caps(), &uses);
+        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.plain_team_rows(gpu.caps(), &uses, rows);
         gpu.dispatch(&kernel, &buffers, &[], [(embd as u32).div_ceil(per_workgroup), 1, 1])
     }
 
@@ -238,16 +237,12 @@ impl Experts {
     ) -> Result<Arc<Kernel>> {
         let has = |input| uses.iter().any(|u| u.input == input);
         let mut source = Source::new(linear.precision(), "most: f32, shared_most: f32");
-        let mut quantize = "";
         source.add(include_str!("../kernels/linear/block.wgsl"));
-        if has(Input::Float) || rows == 1 {
+        if has(Input::Float) {
             source.bind("x", "vec4<f32>", false);
             source.add(include_str!("../kernels/linear/input.wgsl"));
         }
-        if has(Input::Bytes) && rows == 1 {
-            source.add(part!("bytes_here"));
-            quantize = "quantize_here(thread);";
-        } else if has(Input::Bytes) {
+        if has(Input::Bytes) {
             source.bind("xq", "vec4<u32>", false);
             source.add(include_str!("../kernels/linear/bytes.wgsl"));
         }
@@ -265,14 +260,13 @@ impl Experts {
         source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
         source.add(MATH);
         source.add(part!("swiglu"));
-        source.add(&part!("gate_up").replace("QUANTIZE", quantize));
+        source.add(part!("gate_up"));
         let constants = [
             ("R", rows as u32),
             ("RPT", per_team),
             ("MID", MID_STRETCH),
             ("USED", self.limits.used as u32),
             ("FF", self.limits.ff as u32),
-            ("X_COLS", self.limits.embd as u32),
         ];
         source.build(gpu, "expert gate and up", uses, linear.lattice_copies(), &constants)
     }
@@ -291,7 +285,7 @@ impl Experts {
         source.bind("routes", "vec2<u32>", false);
         source.bind("y", "f32", true);
         source.add_teams(gpu.caps());
-        let per_team = linear.team_rows(gpu.caps(), uses);
+        let per_team = linear.plain_team_rows(gpu.caps(), uses, rows);
         source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
         source.add(part!("down"));
         let constants = [
@@ -340,6 +334,7 @@ impl Experts {
             gpu.kernel("expert sum", &constants, &[part!("gather")])
         })?;
         let grid = [(embd as u32 / 4).div_ceil(THREADS), rows as u32, 1];
+        y.written(false);
         gpu.dispatch(&kernel, &[&self.down.buffer, &self.shared_down.buffer, &y.buffer], &[], grid)
     }
 

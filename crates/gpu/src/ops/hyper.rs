@@ -1,12 +1,10 @@
 //! Hyper-connections (`spec/model.md` §4), the collapse of the output head (§11), RMSNorm.
 
-use super::unroll::unroll;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
-use crate::rows::{Rows, Vector};
+use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
 use ds4_engine::config::STREAMS;
-use ds4_engine::{Config, Error, Result};
-use std::collections::HashMap;
+use ds4_engine::{Config, Error, Precision, Result};
 use std::sync::{Arc, Mutex};
 
 /// Values of `mix`: `post` and `C`.
@@ -54,13 +52,13 @@ pub struct Hyper {
     rms_eps: f32,
     hc_eps: f32,
     rounds: u32,
+    /// Whether products take the collapsed rows as bytes.
+    emits: bool,
     /// Sums of the parts.
     part: Buffer,
     /// Rows of the head.
     chosen: Buffer,
     chosen_now: Mutex<Vec<u32>>,
-    /// Kernels for many rows, by whether they expand and whether the projection is F16.
-    many: Mutex<HashMap<(bool, bool), Arc<Kernel>>>,
     /// Bound as `mix` where there is none.
     nothing: Rows,
 }
@@ -70,7 +68,7 @@ impl Hyper {
     ///
     /// # Errors
     /// A hidden width that is no multiple of 64; out of memory.
-    pub fn new(gpu: &Gpu, config: &Config, rows: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: &Config, rows: usize, precision: Precision) -> Result<Self> {
         if !config.embd.is_multiple_of(PART) {
             return Err(Error::Device(format!(
                 "a hidden width of {}, no multiple of {PART}; use --backend cpu",
@@ -83,10 +81,10 @@ impl Hyper {
             rms_eps: config.rms_eps,
             hc_eps: config.hc_eps,
             rounds: config.sinkhorn as u32,
+            emits: precision == Precision::Fast && parts::can_emit(gpu.caps(), config.embd),
             part: gpu.buffer("hyper-connection sums", 4 * sums as u64)?,
             chosen: gpu.buffer("rows of the head", 4 * rows as u64)?,
             chosen_now: Mutex::default(),
-            many: Mutex::default(),
             nothing: Rows::new(gpu, 1, 1)?,
         })
     }
@@ -106,23 +104,11 @@ impl Hyper {
             ("F16", u32::from(is_f16)),
             ("CHOSEN", u32::from(rows == MixRows::Chosen)),
         ];
-        match rows {
-            MixRows::Many => {
-                let text = include_str!("../kernels/hyper/mix_many.wgsl");
-                if caps.is_software {
-                    return gpu.kernel("hc_mix", &constants, &[text, sum]);
-                }
-                let mut many = self.many.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                if let Some(kernel) = many.get(&(expand, is_f16)) {
-                    return Ok(Arc::clone(kernel));
-                }
-                let known = HashMap::from([("RB".to_owned(), MIX_ROWS)]);
-                let kernel = gpu.kernel_of("hc_mix", &constants, &format!("{}{sum}", unroll(text, &known)))?;
-                many.insert((expand, is_f16), Arc::clone(&kernel));
-                Ok(kernel)
-            }
-            _ => gpu.kernel("hc_mix", &constants, &[include_str!("../kernels/hyper/mix.wgsl"), sum]),
-        }
+        let text = match rows {
+            MixRows::Many => include_str!("../kernels/hyper/mix_many.wgsl"),
+            _ => include_str!("../kernels/hyper/mix.wgsl"),
+        };
+        gpu.kernel("hc_mix", &constants, &[text, sum])
     }
 
     /// The sums that [`collapse_parts`](Self::collapse_parts) needs; with `y` after `X ← expand(X)`.
@@ -145,6 +131,9 @@ impl Hyper {
         let is_f16 = project.is_some_and(|(_, is_f16)| is_f16);
         let kernel = self.mix_kernel(gpu, values, y.is_some(), is_f16, which)?;
         let project = project.map_or(&mix.buffer, |(project, _)| project);
+        if y.is_some() {
+            x.written(false);
+        }
         let y = y.map_or(&mix.buffer, |y| &y.buffer);
         let buffers = [project, &x.buffer, &self.part, y, &mix.buffer, &self.chosen];
         let (buffers, at_once) = match which {
@@ -174,10 +163,14 @@ impl Hyper {
             ("E", self.embd as u32),
             ("VALUES", values),
             ("HEAD", u32::from(is_head)),
+            ("EMIT_WIDTH", self.embd as u32),
+            ("EMIT_BINDING", 8),
         ];
-        let sources = [parts::MATH, parts::sums(caps, threads), include_str!("../kernels/hyper/collapse.wgsl")];
+        let emits = self.emits && rows <= BYTE_ROWS_MAX;
+        let sums = parts::sums(caps, threads);
+        let sources = [parts::MATH, sums, include_str!("../kernels/hyper/collapse.wgsl"), parts::emit(emits)];
         let kernel = gpu.kernel("hc_collapse", &constants, &sources)?;
-        let buffers = [
+        let mut buffers = vec![
             &self.part,
             &site.scale.buffer,
             &site.base.buffer,
@@ -187,6 +180,10 @@ impl Hyper {
             &h.buffer,
             &self.chosen,
         ];
+        if emits {
+            buffers.push(h.bytes(gpu)?);
+        }
+        h.written(emits);
         let immediates = [self.rms_eps.to_bits(), self.hc_eps.to_bits(), self.rounds];
         gpu.dispatch(&kernel, &buffers, &immediates, [if is_head { 1 } else { 2 }, rows as u32, 1])
     }
@@ -243,5 +240,6 @@ pub fn rms_norm(gpu: &Gpu, rows: usize, norm: &Vector, eps: f32, x: &Rows) -> Re
     let constants = [("WG", threads), ("SUBGROUP", parts::subgroup(caps))];
     let sources = [parts::sums(caps, threads), include_str!("../kernels/hyper/norm.wgsl")];
     let kernel = gpu.kernel("rms_norm", &constants, &sources)?;
+    x.written(false);
     gpu.dispatch(&kernel, &[&norm.buffer, &x.buffer], &[x.width as u32, eps.to_bits()], [rows as u32, 1, 1])
 }

@@ -1,11 +1,10 @@
 //! Products of weight matrices with activation rows.
 
-use super::source::{BYTE_UNITS, Input, Source, THREADS, Teams, Use, has_lattice, lanes};
-use super::unroll::unroll;
+use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
-use crate::rows::{Rows, Vector};
+use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
 use crate::weights::Matrix;
 use ds4_engine::Precision;
 use ds4_engine::{Error, Result};
@@ -14,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most rows of a pass that [`Tuning`] may ask for: every number of rows has its own kernel.
-const PASS_ROWS_MAX: usize = 16;
+const PASS_ROWS_MAX: usize = BYTE_ROWS_MAX;
 /// Width of the subgroups that share a matrix product on matrix units.
 const UNITS_SUBGROUP: u32 = 32;
 /// Workgroup memory for tiles of 128×128, and of 128×64, on matrix units.
@@ -48,7 +47,7 @@ impl Tuning {
     /// A good choice for any device.
     pub fn of(precision: Precision) -> Self {
         let pass_rows = if precision == Precision::Exact { 8 } else { PASS_ROWS_MAX };
-        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 3, lattice_copies: 1, tile_rows: 128, prefetch: true }
+        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 1, lattice_copies: 4, tile_rows: 128, prefetch: true }
     }
 }
 
@@ -72,7 +71,7 @@ macro_rules! part {
 /// What a kernel depends on.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    Pass { uses: Vec<Use>, is_normed: bool },
+    Pass { uses: Vec<Use>, is_normed: bool, emits: bool },
     Tile { w: Use, tile: Tile, slots: Option<usize> },
     Embed { w: Use },
     Quantize { cols: usize, is_normed: bool },
@@ -114,7 +113,6 @@ pub struct Linear {
     has_units: bool,
     kernels: Mutex<HashMap<Key, Arc<Kernel>>>,
     lattice: Buffer,
-    bytes: Buffer,
     /// For tiles: rows in half precision for matrix units, or else normed ones.
     halves: Buffer,
     normed: Rows,
@@ -141,11 +139,7 @@ impl Linear {
     pub fn tuned(gpu: &Gpu, precision: Precision, limits: Limits, tuning: Tuning) -> Result<Self> {
         let tuning = Tuning { pass_rows: tuning.pass_rows.clamp(1, PASS_ROWS_MAX), ..tuning };
         let lattice: Vec<u32> = GRID.iter().flat_map(|point| [*point as u32, (*point >> 32) as u32]).collect();
-        let byte_rows = limits.rows.min(tuning.pass_rows);
-        let bytes = match precision {
-            Precision::Exact => 0,
-            Precision::Fast => byte_rows * limits.cols.div_ceil(64) * BYTE_UNITS * 16,
-        };
+        let pass_rows = limits.rows.min(tuning.pass_rows);
         let caps = gpu.caps();
         let has_units = precision == Precision::Fast
             && caps.matrix16
@@ -155,7 +149,7 @@ impl Linear {
             ..UNITS_BYTES => Tuning { tile_rows: 64, ..tuning },
             _ => tuning,
         };
-        let many = if limits.rows > byte_rows { limits.rows } else { 0 };
+        let many = if limits.rows > pass_rows { limits.rows } else { 0 };
         let (half_rows, normed_rows) = if has_units { (many, 0) } else { (0, many) };
         Ok(Self {
             precision,
@@ -164,7 +158,6 @@ impl Linear {
             has_units,
             kernels: Mutex::default(),
             lattice: gpu.buffer_of("lattice", &words(&lattice))?,
-            bytes: gpu.buffer("quantised activations", bytes as u64)?,
             halves: gpu.buffer("half-precision activations", (2 * half_rows * limits.cols) as u64)?,
             normed: Rows::new(gpu, normed_rows, limits.normed_cols)?,
             no_norm: gpu.buffer("no norm", 16)?,
@@ -183,15 +176,24 @@ impl Linear {
 
     /// Matrix rows that a team takes at once, fewer where workgroups would be.
     pub(crate) fn team_rows(&self, caps: Caps, uses: &[Use]) -> u32 {
+        self.team_rows_of(caps, uses, self.tuning.team_rows)
+    }
+
+    /// The same for a product of `rows` activation rows that ends with its sums. For a single one more teams are better: they have more under way.
+    pub(crate) fn plain_team_rows(&self, caps: Caps, uses: &[Use], rows: usize) -> u32 {
+        self.team_rows_of(caps, uses, if rows == 1 { 1 } else { self.tuning.team_rows })
+    }
+
+    fn team_rows_of(&self, caps: Caps, uses: &[Use], most: u32) -> u32 {
         // All rows of a team see the same group.
-        let is_odd = |u: &Use| u.per_group < u.out && !u.per_group.is_multiple_of(self.tuning.team_rows as usize);
+        let is_odd = |u: &Use| u.per_group < u.out && !u.per_group.is_multiple_of(most as usize);
         if uses.iter().any(is_odd) {
             return 1;
         }
         let rows: usize = uses.iter().map(|u| u.out).sum();
         let workgroups = rows as u32 * lanes(caps) / THREADS;
         let is_enough = |team_rows: &u32| workgroups / team_rows >= WORKGROUPS_LEAST;
-        (0..=self.tuning.team_rows.ilog2()).rev().map(|n| 1 << n).find(is_enough).unwrap_or(1)
+        (0..=most.max(1).ilog2()).rev().map(|n| 1 << n).find(is_enough).unwrap_or(1)
     }
 
     /// What the kernel of these matrices is compiled with.
@@ -281,7 +283,7 @@ impl Linear {
         }
         let uses: Vec<Use> =
             out.iter().map(|(w, to)| Use::new(w, self.input(w, rows), rows, x.width, to.width)).collect();
-        self.pass(gpu, rows, x, norm, uses, out)
+        self.pass(gpu, rows, x, norm, uses, out, false)
     }
 
     /// Block-diagonal product: rows `g·n/groups …` of `w` see only group `g` of `x`.
@@ -312,10 +314,15 @@ impl Linear {
             return self.tiles(gpu, rows, groups, w, x, width, out, None);
         }
         let w_use = Use { per_group: n / groups, ..Use::new(w, self.input(w, rows), rows, x.width, out.width) };
-        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)])
+        // What these rows are for is another product.
+        let per_team = self.team_rows(gpu.caps(), &[w_use]);
+        let is_even = (THREADS / lanes(gpu.caps()) * per_team).is_multiple_of(16);
+        let emits =
+            self.precision == Precision::Fast && is_even && n.is_multiple_of(16) && out.width.is_multiple_of(64);
+        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)], emits)
     }
 
-    /// All rows with one pass over the weights.
+    /// All rows with one pass over the weights. Where it `emits`, the rows of the only matrix leave as bytes too.
     fn pass(
         &self,
         gpu: &Gpu,
@@ -324,14 +331,18 @@ impl Linear {
         norm: Option<(&Vector, f32)>,
         uses: Vec<Use>,
         out: &[(&Matrix, &Rows)],
+        emits: bool,
     ) -> Result<()> {
         let has = |input| uses.iter().any(|u| u.input == input);
         let (has_float, has_bytes) = (has(Input::Float), has(Input::Bytes));
         if has_bytes {
-            self.quantize(gpu, rows, x.width, &x.buffer, norm, &self.bytes)?;
+            self.quantized(gpu, rows, x, norm)?;
         }
         let float_norm = norm.filter(|_| has_float);
-        let per_team = self.team_rows(gpu.caps(), &uses);
+        let per_team = match emits {
+            true => self.team_rows(gpu.caps(), &uses),
+            false => self.plain_team_rows(gpu.caps(), &uses, rows),
+        };
         let grids: Vec<u32> =
             uses.iter().map(|u| (u.out as u32).div_ceil(THREADS / lanes(gpu.caps()) * per_team)).collect();
         let mut buffers = Vec::with_capacity(4 + 2 * uses.len());
@@ -339,7 +350,7 @@ impl Linear {
             buffers.push(&x.buffer);
         }
         if has_bytes {
-            buffers.push(&self.bytes);
+            buffers.push(x.bytes(gpu)?);
         }
         if let Some((norm, _)) = float_norm {
             buffers.push(&norm.buffer);
@@ -347,26 +358,29 @@ impl Linear {
         if has_lattice(&uses) {
             buffers.push(&self.lattice);
         }
-        out.iter().for_each(|(w, to)| buffers.extend([&*w.buffer, &to.buffer]));
-        let key = Key::Pass { uses, is_normed: float_norm.is_some() };
+        for (w, to) in out {
+            buffers.extend([&*w.buffer, &to.buffer]);
+            if emits {
+                buffers.push(to.bytes(gpu)?);
+            }
+            to.written(emits);
+        }
+        let key = Key::Pass { uses, is_normed: float_norm.is_some(), emits };
         let kernel = self.kernel(key, |key| {
             let Key::Pass { uses, .. } = key else { return Err(wrong("another kernel".to_owned())) };
-            self.pass_kernel(gpu, uses, float_norm.is_some(), per_team, &grids)
+            self.pass_kernel(gpu, uses, float_norm.is_some(), per_team, &grids, emits)
         })?;
         let eps = float_norm.map_or(0.0, |(_, eps)| eps);
         gpu.dispatch(&kernel, &buffers, &[eps.to_bits()], [grids.iter().sum(), 1, 1])
     }
 
-    /// `rows` rows of `cols` values as bytes.
-    pub(crate) fn quantize(
-        &self,
-        gpu: &Gpu,
-        rows: usize,
-        cols: usize,
-        x: &Buffer,
-        norm: Option<(&Vector, f32)>,
-        to: &Buffer,
-    ) -> Result<()> {
+    /// The first `rows` rows of `x`, normed if asked, are there as bytes afterwards.
+    pub(crate) fn quantized(&self, gpu: &Gpu, rows: usize, x: &Rows, norm: Option<(&Vector, f32)>) -> Result<()> {
+        if norm.is_none() && x.has_bytes() {
+            return Ok(());
+        }
+        x.written(norm.is_none());
+        let cols = x.width;
         let kernel = self.kernel(Key::Quantize { cols, is_normed: norm.is_some() }, |_| {
             let text = concat!(part!("block"), part!("quantize"));
             let constants = [
@@ -375,11 +389,11 @@ impl Linear {
                 ("X_COLS", cols as u32),
                 ("NORM", u32::from(norm.is_some())),
             ];
-            let text = format!("{}{}", parts::sums(gpu.caps(), THREADS), unroll(text, &HashMap::new()));
+            let text = format!("{}{text}", parts::sums(gpu.caps(), THREADS));
             gpu.kernel_of("quantize", &constants, &text)
         })?;
         let (weights, eps) = norm.map_or((&self.no_norm, 0.0), |(norm, eps)| (&norm.buffer, eps));
-        gpu.dispatch(&kernel, &[x, weights, to], &[eps.to_bits()], [rows as u32, 1, 1])
+        gpu.dispatch(&kernel, &[&x.buffer, weights, x.bytes(gpu)?], &[eps.to_bits()], [rows as u32, 1, 1])
     }
 
     fn normalize(&self, gpu: &Gpu, rows: usize, x: &Rows, norm: &Vector, eps: f32) -> Result<&Buffer> {
@@ -454,6 +468,7 @@ impl Linear {
             buffers.push(&self.lattice);
         }
         buffers.extend([&*w.buffer, &out.buffer]);
+        out.written(false);
         let tiles = slots.map_or(rows.div_ceil(tile.rows) as u32, |slots| slots.count);
         let grid = [w_use.out.div_ceil(tile.out) as u32, tiles, groups as u32];
         gpu.dispatch(&kernel, &buffers, &[rows as u32], grid)
@@ -481,6 +496,7 @@ impl Linear {
             buffers.push(&self.lattice);
         }
         buffers.extend([&*table.buffer, &x.buffer]);
+        x.written(false);
         let chunks = (cols / (4 * w.vectors())) as u32;
         gpu.dispatch(&kernel, &buffers, &[], [chunks.div_ceil(THREADS), rows as u32, 1])
     }
@@ -492,6 +508,7 @@ impl Linear {
         is_normed: bool,
         per_team: u32,
         grids: &[u32],
+        emits: bool,
     ) -> Result<Arc<Kernel>> {
         let has = |input| uses.iter().any(|u| u.input == input);
         let mut source = Source::new(self.precision, "eps: f32");
@@ -510,12 +527,24 @@ impl Linear {
             source.add(if is_normed { part!("input_norm") } else { part!("input") });
         }
         source.add_matrices(uses, Some("f32"), Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+        if emits {
+            source.bind("bytes", "u32", true);
+            source.add(part!("matvec_emit"));
+        }
+        let (keep, emit) = match emits {
+            true => (
+                "if (thread % LANES == 0u) { kept[r * KEPT + thread / LANES * RPT + i] = sum; }",
+                "emit_kept(group * KEPT, thread);",
+            ),
+            false => ("", ""),
+        };
+        let matvec = part!("matvec").replace("KEEP", keep).replace("EMIT", emit);
         let mut calls = String::new();
         let mut first = 0;
         for (i, (u, n)) in uses.iter().zip(grids).enumerate() {
             let is_divided = is_normed && u.input == Input::Float;
             let factor = if is_divided { "norm_factor(r, thread)" } else { "1.0" };
-            source.add(&part!("matvec").replace('$', &i.to_string()).replace("FACTOR", factor));
+            source.add(&matvec.replace('$', &i.to_string()).replace("FACTOR", factor));
             let end = first + n;
             calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));
             first = end;

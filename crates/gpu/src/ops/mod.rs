@@ -9,4 +9,3 @@ pub mod hyper;
 pub mod linear;
 pub mod route;
 mod source;
-mod unroll;

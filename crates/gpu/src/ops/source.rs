@@ -1,13 +1,12 @@
 //! The text of kernels that multiply matrices: one set of functions a matrix (`sums_0`, `sums_1`, …), made from the part of its format.
 
-use super::unroll::unroll;
 use crate::device::Caps;
 use crate::gpu::{Gpu, Kernel};
+use crate::rows::BYTE_UNITS;
 use crate::weights::Matrix;
 use ds4_engine::Precision;
 use ds4_engine::Result;
 use ds4_quant::Format;
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -15,8 +14,6 @@ use std::sync::Arc;
 pub(crate) const THREADS: u32 = 256;
 /// Threads of a team where subgroups are not used.
 const PLAIN_LANES: u32 = 32;
-/// Units of 16 bytes that 64 quantised activations take.
-pub(crate) const BYTE_UNITS: usize = 6;
 
 macro_rules! part {
     ($name:literal) => {
@@ -253,19 +250,7 @@ impl Source {
         all.extend(constants);
         let prepare = if has_lattice(uses) { "load_lattice(thread);" } else { "" };
         let text = self.text.replace("PREPARE", prepare);
-        // A compiler for CPUs needs no help, only longer.
-        if caps.is_software {
-            return (all, text);
-        }
-        let mut known: HashMap<String, u32> = all.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        for line in text.lines().filter_map(|line| line.strip_prefix("const ")) {
-            if let Some((name, value)) = line.split_once(": u32 = ")
-                && let Ok(value) = value.trim_end_matches("u;").parse()
-            {
-                known.insert(name.to_owned(), value);
-            }
-        }
-        (all, unroll(&text, &known))
+        (all, text)
     }
 
     /// The whole text for a device of these capabilities.

@@ -131,7 +131,7 @@ impl Bench {
     /// With matrix units that are played by the kernel itself.
     pub fn with_units(size: Size, format: RowFormat) -> Self {
         let units = include_str!("../units_software.wgsl");
-        Self::with(size, format, |caps| caps, |pool| Attention::with_units(pool, Some(units)))
+        Self::with(size, format, |caps| caps, |pool| Attention::with_units(pool, Precision::Fast, Some(units)))
     }
 
     fn with(

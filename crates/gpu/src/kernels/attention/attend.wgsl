@@ -16,8 +16,8 @@ struct Args {
     is_selected: u32,
     // First word of the angles.
     angles: u32,
-    // First row.
-    first: u32,
+    // Whether the heads are wanted as bytes too.
+    emits: u32,
 }
 var<immediate> args: Args;
 
@@ -35,7 +35,7 @@ var<workgroup> team_sum: array<vec4<f32>, TEAMS>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let lane = thread % LANES;
     let team = thread / LANES;
-    let row = args.first + group.y;
+    let row = group.y;
     let first_head = group.x / args.splits * HEADS_AT_ONCE;
     let split = group.x % args.splits;
     let r = row_at(row);
@@ -139,7 +139,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let sink = sinks[head];
             let m = max(sink, all_max[h]);
             let scale = exp(all_max[h] - m) / (exp(sink - m) + all_sum[h] * exp(all_max[h] - m));
-            q[(row * HEADS + head) * (D / 4u) + at] = rotated_back(joined[i] * scale, at, args.angles + row * ROT);
+            let value = rotated_back(joined[i] * scale, at, args.angles + row * ROT);
+            q[(row * HEADS + head) * (D / 4u) + at] = value;
+            if (args.emits == 1u) {
+                emit(row, head * (D / 4u) + at, value, true);
+            }
         } else {
             let place = ((group.y * HEADS + head) * args.splits + split) * (D / 4u + 1u);
             partial[place + at] = joined[i];

@@ -10,12 +10,15 @@
 @group(0) @binding(5) var<storage, read> arena: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read> chosen: array<u32>;
 @group(0) @binding(7) var<storage, read> sinks: array<f32>;
+@group(0) @binding(8) var<storage, read_write> partial: array<vec2<f32>>;
 
 struct Args {
     // Whether compressed rows are the chosen ones.
     is_selected: u32,
     // First word of the angles.
     angles: u32,
+    // Parts that the keys of a row are split into; more than one are joined by `merge.wgsl`.
+    splits: u32,
 }
 var<immediate> args: Args;
 
@@ -98,8 +101,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let total = in_window + compressed;
+    // The tiles of this part.
+    let all_tiles = (total + KEYS - 1u) / KEYS;
+    let share = (all_tiles + args.splits - 1u) / args.splits;
+    let first_tile = min(group.y * share, all_tiles);
     if (thread == 0u) {
-        tiles_here = vec4<u32>((total + KEYS - 1u) / KEYS);
+        tiles_here = vec4<u32>(min(share, all_tiles - first_tile));
     }
     // Matrix units want control flow that is known to be uniform.
     let tiles = workgroupUniformLoad(&tiles_here).x;
@@ -111,14 +118,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var acc: array<Sums, HEAD_TILES * UNIT_BLOCKS>;
     var sum = 0.0;
     for (var tile = 0u; tile < tiles; tile++) {
-        load_keys(row, r, oldest, in_window, total, tile * KEYS, thread);
+        load_keys(row, r, oldest, in_window, total, (first_tile + tile) * KEYS, thread);
         workgroupBarrier();
         score(row, unit);
         workgroupBarrier();
         var s: array<vec4<f32>, 2>;
         if (head < HEADS) {
             for (var i = 0u; i < 2u; i++) {
-                let key = tile * KEYS + part + 4u * i;
+                let key = (first_tile + tile) * KEYS + part + 4u * i;
                 let at = head * KEYS + part + 4u * i;
                 let four = vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
                 s[i] = select(vec4<f32>(NONE), four, vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(total));
@@ -183,7 +190,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let all = (shares[at] + shares[at + 1u]) + (shares[at + 2u] + shares[at + 3u]);
     workgroupBarrier();
     if (head < HEADS && thread % 4u == 0u) {
-        shares[head] = 1.0 / (all + exp(min(sinks[head] - most, 80.0)));
+        shares[head] = select(1.0, 1.0 / (all + exp(min(sinks[head] - most, 80.0))), args.splits == 1u);
+        if (args.splits > 1u) {
+            let place = ((row * HEADS + head) * args.splits + group.y) * (D / 2u + 2u) + D / 2u;
+            partial[place] = vec2<f32>(most, all);
+        }
     }
     workgroupBarrier();
     // Through workgroup memory: 256 values a subgroup at a time.
@@ -195,6 +206,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let own = 16u * h + i / 8u;
                 let d = 16u * (unit * UNIT_BLOCKS + n) + 2u * (i % 8u);
                 var v = vec2<f32>(scores[256u * unit + 2u * i], scores[256u * unit + 2u * i + 1u]) * shares[own];
+                if (args.splits > 1u) {
+                    partial[((row * HEADS + own) * args.splits + group.y) * (D / 2u + 2u) + d / 2u] = v;
+                    continue;
+                }
                 if (d >= NOPE) {
                     let angle = args.angles + row * ROT + d - NOPE;
                     let c = bitcast<f32>(step_word(angle));

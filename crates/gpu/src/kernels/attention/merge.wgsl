@@ -4,16 +4,15 @@
 @group(0) @binding(2) var<storage, read> sinks: array<f32>;
 @group(0) @binding(3) var<storage, read> partial: array<vec4<f32>>;
 
-struct Args { splits: u32, angles: u32, first: u32 }
+struct Args { splits: u32, angles: u32, emits: u32 }
 var<immediate> args: Args;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
-    let row = args.first + group.y;
-    if (lane >= D / 4u) {
-        return;
-    }
+    let row = group.y;
+    let is_live = lane < D / 4u;
+    let at_head = min(lane, D / 4u - 1u);
     let base = (group.y * HEADS + head) * args.splits * (D / 4u + 1u);
     let sink = sinks[head];
     var most = sink;
@@ -27,7 +26,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let part = partial[at + D / 4u];
         let weight = exp(part.x - most);
         sum += part.y * weight;
-        acc += partial[at + lane] * weight;
+        acc += partial[at + at_head] * weight;
     }
-    q[(row * HEADS + head) * (D / 4u) + lane] = rotated_back(acc / sum, lane, args.angles + row * ROT);
+    let value = rotated_back(acc / sum, at_head, args.angles + row * ROT);
+    if (is_live) {
+        q[(row * HEADS + head) * (D / 4u) + lane] = value;
+    }
+    if (args.emits == 1u) {
+        emit(row, head * (D / 4u) + lane, value, is_live);
+    }
 }

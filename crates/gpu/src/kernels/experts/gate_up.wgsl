@@ -72,7 +72,6 @@ fn shared_expert(stretch: u32, thread: u32) {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     PREPARE
-    QUANTIZE
     if (group.y < R * USED) {
         routed(group.y, group.x, thread);
     } else {

@@ -17,6 +17,7 @@ const QUADS: u32 = E / 4u;
 const OWN: u32 = (QUADS + WG - 1u) / WG;
 
 const GROUPS: u32 = WG / 32u;
+const OWN_PARTS: u32 = (PARTS + GROUPS - 1u) / GROUPS;
 
 var<workgroup> m: array<f32, 32>;
 var<workgroup> parts: array<f32, WG>;
@@ -52,8 +53,9 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     let group = lane / 32u;
     if (value < SUMS) {
         var sum = 0.0;
-        for (var p = group; p < PARTS; p += GROUPS) {
-            sum += part[(index * PARTS + p) * SUMS + value];
+        for (var p = 0u; p < OWN_PARTS; p++) {
+            let own = part[(index * PARTS + min(p * GROUPS + group, PARTS - 1u)) * SUMS + value];
+            sum += select(0.0, own, p * GROUPS + group < PARTS);
         }
         parts[lane] = sum;
     }
@@ -89,9 +91,11 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         let normed = 1.0 / sqrt(wg_sum(squares, lane) / f32(E) + args.rms_eps);
         for (var i = 0u; i < OWN; i++) {
             let at = i * WG + lane;
+            let value = collapsed[i] * normed * weights[i];
             if (at < QUADS) {
-                h[index * QUADS + at] = collapsed[i] * normed * weights[i];
+                h[index * QUADS + at] = value;
             }
+            emit(index, at, value, at < QUADS);
         }
     } else if (lane == 0u && HEAD == 0u) {
         // Sinkhorn: rows of C are vectors, a sum of columns is a sum of vectors.

@@ -3,8 +3,13 @@ var<workgroup> lattice_copy: array<vec2<u32>, 256u * COPIES>;
 var<private> lattice_lane: u32;
 
 fn load_lattice(thread: u32) {
-    for (var i = thread; i < 256u * COPIES; i += WG) {
-        lattice_copy[i] = lattice[i / COPIES];
+    // A workgroup has 256 threads; all points are asked for before the first one comes.
+    var points: array<vec2<u32>, COPIES>;
+    for (var k = 0u; k < COPIES; k++) {
+        points[k] = lattice[(256u * k + thread) / COPIES];
+    }
+    for (var k = 0u; k < COPIES; k++) {
+        lattice_copy[256u * k + thread] = points[k];
     }
     lattice_lane = thread % COPIES;
     workgroupBarrier();

@@ -15,6 +15,8 @@ fn product_$(group: u32, thread: u32) {
             if (thread % LANES == 0u && first + i < OUT_$) {
                 out_$[r * WIDTH_$ + first + i] = sum;
             }
+            KEEP
         }
     }
+    EMIT
 }

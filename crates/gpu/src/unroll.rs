@@ -7,9 +7,62 @@ use std::collections::HashMap;
 /// Most turns of a loop that is written out.
 const TURNS_MAX: u32 = 16;
 
+/// `text` with its short loops written out, those whose number of turns follows from its constants.
+pub(crate) fn unrolled(text: &str) -> String {
+    unroll(text, &constants(text))
+}
+
+/// Values of the lines `const NAME: u32 = …;` that are literals, earlier constants, or sums, differences, products and quotients of them.
+fn constants(text: &str) -> HashMap<String, u32> {
+    let mut known = HashMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("const ")) {
+        if let Some((name, value)) = line.split_once(": u32 = ")
+            && let Some((value, _)) = value.split_once(';')
+            && let Some((value, "")) = sum(value, &known)
+        {
+            known.insert(name.to_owned(), value);
+        }
+    }
+    known
+}
+
+/// The value at the beginning of `text`, and what follows it.
+fn sum<'a>(text: &'a str, known: &HashMap<String, u32>) -> Option<(u32, &'a str)> {
+    let (mut value, mut rest) = product(text, known)?;
+    while let Some(operator) = rest.chars().next().filter(|c| "+-".contains(*c)) {
+        let (by, after) = product(&rest[1..], known)?;
+        value = if operator == '+' { value.checked_add(by)? } else { value.checked_sub(by)? };
+        rest = after;
+    }
+    Some((value, rest))
+}
+
+fn product<'a>(text: &'a str, known: &HashMap<String, u32>) -> Option<(u32, &'a str)> {
+    let (mut value, mut rest) = factor(text, known)?;
+    while let Some(operator) = rest.chars().next().filter(|c| "*/".contains(*c)) {
+        let (by, after) = factor(&rest[1..], known)?;
+        value = if operator == '*' { value.checked_mul(by)? } else { value.checked_div(by)? };
+        rest = after;
+    }
+    Some((value, rest))
+}
+
+fn factor<'a>(text: &'a str, known: &HashMap<String, u32>) -> Option<(u32, &'a str)> {
+    let text = text.trim_start();
+    if let Some(inner) = text.strip_prefix('(') {
+        let (value, rest) = sum(inner, known)?;
+        return Some((value, rest.strip_prefix(')')?.trim_start()));
+    }
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    let literal = || word.strip_suffix('u').and_then(|number| number.parse().ok());
+    let value = known.get(word).copied().or_else(literal)?;
+    Some((value, rest.trim_start()))
+}
+
 /// Writes out every loop of the form `for (var i = 0u; i < N; i++) {`, where N is a literal or one of `constants` and at most 16. Loops that must
 /// stay count with `i += 1u`.
-pub(crate) fn unroll(text: &str, constants: &HashMap<String, u32>) -> String {
+fn unroll(text: &str, constants: &HashMap<String, u32>) -> String {
     let mut out = String::with_capacity(2 * text.len());
     let mut rest = text;
     while let Some(at) = rest.find("for (var ") {
@@ -83,6 +136,14 @@ mod tests {
         let expected = "a; {\n { w[0u + 0u] = x.i * ii; } }\n{\n { w[1u + 0u] = x.i * ii; } }\n b;";
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(plain(&unroll(text, &constants)), plain(expected));
+    }
+
+    #[test]
+    fn constants_follow_from_each_other() {
+        let text = "const E: u32 = 4096u;\nconst QUADS: u32 = E / 4u;\nconst OWN: u32 = (QUADS + 512u - 1u) / 512u;\n\
+                    const LESS: u32 = 1u - 2u;\nconst M: u32 = max(E, 1u);\nconst HALF: f32 = 0.5;";
+        let known = constants(text);
+        assert_eq!((known["E"], known["QUADS"], known["OWN"], known.len()), (4096, 1024, 2, 3));
     }
 
     #[test]
