@@ -12,14 +12,15 @@ was ended, by Ctrl-C or a crash, goes on where it was when the same command is g
 
 Examples:
   ds4 quantize model-f16.gguf model-q2.gguf --recipe q2
-  ds4 quantize model-f16.gguf model-q2.gguf --recipe q2 --imatrix model.dat";
+  ds4 quantize model-f16.gguf model-q2.gguf --recipe q2 --imatrix model.dat
+  ds4 quantize DeepSeek-V4-Flash/ model-q4.gguf --recipe q4 --template model-q2.gguf";
 
 /// `ds4 quantize`
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct QuantizeArgs {
-    /// GGUF file to read
-    #[arg(value_name = "IN.gguf")]
+    /// GGUF file to read, or the folder of an official checkpoint (safetensors files)
+    #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// File to write; it must not exist
     #[arg(value_name = "OUT.gguf")]
@@ -27,6 +28,9 @@ pub struct QuantizeArgs {
     /// Types of the tensors
     #[arg(long, value_enum)]
     pub recipe: Recipe,
+    /// GGUF file of the model whose metadata, tokenizer and order of tensors a checkpoint gets
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
     /// Importance matrix, of `ds4 imatrix` or in llama.cpp's .dat form
     #[arg(long, value_name = "FILE")]
     pub imatrix: Option<PathBuf>,

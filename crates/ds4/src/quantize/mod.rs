@@ -15,12 +15,12 @@ use crate::interrupt::{self, Interrupt};
 use crate::model::open_file;
 use crate::output::{self, Bytes};
 use crate::progress::Progress;
-use anyhow::{Context, Error, Result, ensure};
-use ds4_convert::Importance;
+use anyhow::{Context, Error, Result, bail, ensure};
+use ds4_convert::{Checkpoint, Importance};
 use ds4_gguf::{File, Value, Writer};
 use ds4_quant::{dequantize, quantize};
 use partial::Partial;
-use plan::{Conversion, Plan, Work};
+use plan::{Conversion, Input, Plan, Source, Work};
 use rayon::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -44,27 +44,38 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 pub fn run(args: &QuantizeArgs) -> Result<ExitCode> {
     let started = Instant::now();
-    let input = open_file(&args.input)?;
+    let checkpoint = is_checkpoint(&args.input).then(|| Checkpoint::open(&args.input)).transpose()?;
+    let path = match (&checkpoint, &args.template) {
+        (None, Some(_)) => bail!("{} is a GGUF file and needs no --template", args.input.display()),
+        (Some(_), None) => bail!(
+            "{} is a checkpoint, which needs --template: a GGUF file of the model with its metadata and tokenizer",
+            args.input.display()
+        ),
+        (None, None) => &args.input,
+        (Some(_), Some(template)) => template,
+    };
+    let file = open_file(path)?;
+    let input = Input { file: &file, checkpoint: checkpoint.as_ref() };
     ensure!(!args.output.exists(), "{} exists; remove it or choose another name", args.output.display());
     let importance = args.imatrix.as_deref().map(open_importance).transpose()?;
-    let plan = Plan::new(&input, args.recipe, importance.as_ref(), args.imatrix_strict).with_context(|| {
+    let plan = Plan::new(input, args.recipe, importance.as_ref(), args.imatrix_strict).with_context(|| {
         let matrix = args.imatrix.iter().map(|path| path.display().to_string());
         matrix.fold(args.input.display().to_string(), |input, matrix| format!("{input} with {matrix}"))
     })?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build().context("cannot start threads")?;
     let interrupt = Interrupt::install()?;
     let position = Cell::new(0);
-    let mut partial = Partial::open(&args.output, job(&input, args, importance.as_ref()), &position)?;
+    let mut partial = Partial::open(&args.output, job(input, args, importance.as_ref()), &position)?;
     let resumed = partial.resumed();
     if resumed > 0 {
         output::notice(&format!("going on after {} of an earlier run", Bytes(resumed)));
     }
     let progress = Progress::start("quantising", "weights", plan.weights());
     let (pool, interrupt_ref) = (&pool, &interrupt);
-    let job = Job { input: &input, pool, interrupt: interrupt_ref, progress: &progress, position: &position, resumed };
+    let job = Job { file: &file, pool, interrupt: interrupt_ref, progress: &progress, position: &position, resumed };
 
     let mut writer = Writer::new();
-    for (key, value) in input.metadata().iter().filter(|(key, _)| !key.starts_with(IMATRIX)) {
+    for (key, value) in file.metadata().iter().filter(|(key, _)| !key.starts_with(IMATRIX)) {
         writer.metadata(key, value.clone());
     }
     if let (Some(path), Some(importance)) = (&args.imatrix, &importance) {
@@ -82,7 +93,12 @@ pub fn run(args: &QuantizeArgs) -> Result<ExitCode> {
         return stopped(error.into(), partial, &interrupt, args);
     }
     let bytes = partial.finish(&args.output)?;
-    report(args, &plan, bytes, resumed, started)
+    report(args, input, &plan, bytes, resumed, started)
+}
+
+/// Whether a path is that of an official checkpoint: a folder, or a safetensors file.
+fn is_checkpoint(path: &Path) -> bool {
+    path.is_dir() || path.extension().is_some_and(|end| end == "safetensors")
 }
 
 fn open_importance(path: &Path) -> Result<Importance> {
@@ -105,13 +121,19 @@ fn importance_keys(path: &Path, importance: &Importance) -> [(&'static str, Valu
 }
 
 /// What the bytes of the output depend on, as a digest: a run goes on only where the same was begun.
-fn job(input: &File, args: &QuantizeArgs, importance: Option<&Importance>) -> String {
-    let mut hasher = Sha256::new_with_prefix(input.directory_bytes());
-    for tensor in input.tensors() {
-        let data = input.data(tensor);
-        hasher.update(&data[..data.len().min(IDENTITY_SAMPLE_BYTES)]);
+fn job(input: Input<'_>, args: &QuantizeArgs, importance: Option<&Importance>) -> String {
+    let mut hasher = Sha256::new_with_prefix(input.file.directory_bytes());
+    match input.checkpoint {
+        Some(checkpoint) => {
+            hasher.update(checkpoint.identity());
+            hasher.update(args.input.as_os_str().as_encoded_bytes());
+        }
+        None => input.file.tensors().iter().for_each(|tensor| {
+            let data = input.file.data(tensor);
+            hasher.update(&data[..data.len().min(IDENTITY_SAMPLE_BYTES)]);
+        }),
     }
-    hasher.update(format!("\n{} {} {}", env!("CARGO_PKG_VERSION"), args.recipe.name(), input.len()));
+    hasher.update(format!("\n{} {} {}", env!("CARGO_PKG_VERSION"), args.recipe.name(), bytes_of(input)));
     if let (Some(path), Some(importance)) = (&args.imatrix, importance) {
         hasher.update(format!("\n{}\n{:?} {:?}", path.display(), importance.dataset, importance.chunks));
         for (name, values) in importance.entries() {
@@ -120,6 +142,10 @@ fn job(input: &File, args: &QuantizeArgs, importance: Option<&Importance>) -> St
         }
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(input: Input<'_>) -> u64 {
+    input.checkpoint.map_or(input.file.len(), Checkpoint::bytes)
 }
 
 /// The end of a run that wrote no whole file.
@@ -139,7 +165,14 @@ fn stopped(error: Error, partial: Partial<'_>, interrupt: &Interrupt, args: &Qua
     Err(error.context(format!("cannot write {}", args.output.display())))
 }
 
-fn report(args: &QuantizeArgs, plan: &Plan<'_>, bytes: u64, resumed: u64, started: Instant) -> Result<ExitCode> {
+fn report(
+    args: &QuantizeArgs,
+    input: Input<'_>,
+    plan: &Plan<'_>,
+    bytes: u64,
+    resumed: u64,
+    started: Instant,
+) -> Result<ExitCode> {
     let missing = &plan.missing;
     if args.json {
         output::print_json(&json!({
@@ -155,14 +188,14 @@ fn report(args: &QuantizeArgs, plan: &Plan<'_>, bytes: u64, resumed: u64, starte
     }
     let weighted =
         if args.imatrix.is_some() { format!(", {} tensors by importance", plan.weighted) } else { String::new() };
-    let read = Bytes(std::fs::metadata(&args.input).map_or(0, |m| m.len()));
+    let read = Bytes(bytes_of(input));
     output::print(&format!("{}: {} (from {read}){weighted}\n", args.output.display(), Bytes(bytes)))?;
     Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Clone, Copy)]
 struct Job<'a> {
-    input: &'a File,
+    file: &'a File,
     pool: &'a rayon::ThreadPool,
     interrupt: &'a Interrupt,
     progress: &'a Progress,
@@ -174,10 +207,9 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn write(self, conversion: &Conversion<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let data = self.input.data(conversion.tensor);
         let Some(work) = &conversion.work else {
             self.progress.add(conversion.tensor.n_elements() as usize);
-            return out.write_all(data);
+            return out.write_all(self.file.data(conversion.tensor));
         };
         let bands = bands(work);
         for group in bands.chunks(self.pool.current_num_threads() * BANDS_PER_THREAD) {
@@ -189,7 +221,7 @@ impl Job<'_> {
             if self.position.get() + total <= self.resumed {
                 io::copy(&mut (&mut Zeros).take(total), out)?;
             } else {
-                let convert = |band: &Band| work.convert(data, band);
+                let convert = |band: &Band| work.convert(band);
                 let done: Vec<Result<Vec<u8>, String>> = self.pool.install(|| group.par_iter().map(convert).collect());
                 for bytes in done {
                     let refused = |why| io::Error::other(format!("{}: {why}", conversion.tensor.name));
@@ -220,15 +252,35 @@ fn bands(work: &Work<'_>) -> Vec<Band> {
 
 impl Work<'_> {
     /// The rows of a band in the new format.
-    fn convert(&self, data: &[u8], band: &Band) -> Result<Vec<u8>, String> {
-        let refused = |error: &dyn std::fmt::Display| error.to_string();
-        let (before, n) = (self.source_row_bytes(), band.rows.len() * self.cols);
-        let first = (band.part * self.rows + band.rows.start) * before;
+    fn convert(&self, band: &Band) -> Result<Vec<u8>, String> {
+        let Some(to) = self.to else { return self.whole_numbers(band).map_err(|e| e.to_string()) };
+        let n = band.rows.len() * self.cols;
         let mut values = vec![0.0; n];
-        dequantize(self.from, &data[first..first + band.rows.len() * before], &mut values).map_err(|e| refused(&e))?;
+        match &self.from {
+            Source::Gguf(from, data) => {
+                let first = (band.part * self.rows + band.rows.start) * self.cols;
+                let bytes = |weights: usize| weights / from.block_len() * from.block_bytes();
+                let data = &data[bytes(first)..bytes(first + n)];
+                dequantize(*from, data, &mut values).map_err(|e| e.to_string())?;
+            }
+            Source::Checkpoint(matrices) => {
+                matrices[band.part].read(band.rows.clone(), &mut values).map_err(|e| e.to_string())?;
+            }
+        }
         let mut bytes = vec![0; band.rows.len() * self.row_bytes()];
-        quantize(self.to, &values, self.importance[band.part], &mut bytes).map_err(|e| refused(&e))?;
+        quantize(to, &values, self.importance[band.part], &mut bytes).map_err(|e| e.to_string())?;
         Ok(bytes)
+    }
+
+    fn whole_numbers(&self, band: &Band) -> io::Result<Vec<u8>> {
+        match &self.from {
+            Source::Checkpoint(matrices) => {
+                let numbers = matrices[band.part].read_integers(band.rows.clone())?;
+                Ok(numbers.into_iter().flat_map(i32::to_le_bytes).collect())
+            }
+            // Those of a GGUF file are copied.
+            Source::Gguf(..) => Err(io::Error::other("is no table of a checkpoint")),
+        }
     }
 }
 

@@ -177,3 +177,67 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
     assert!(std::fs::read(&out).unwrap() == std::fs::read(&whole).unwrap());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
 }
+
+/// A checkpoint with the weights of a GGUF file: F32, whole numbers as I64, in two files with their index.
+fn checkpoint(folder: &std::path::Path, model: &str) -> String {
+    use safetensors::tensor::{Dtype, TensorView};
+    let (file, folder) = (open(model), folder.join("official"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for tensor in file.tensors() {
+        let data = file.data(tensor);
+        let shape: Vec<usize> = tensor.dims.iter().rev().map(|n| *n as usize).collect();
+        let name = |expert| ds4_convert::names::official(&tensor.name, expert).unwrap();
+        if let [experts, rows, cols] = shape[..] {
+            for (e, data) in data.chunks_exact(data.len() / experts).enumerate() {
+                tensors.push((name(Some(e)), Dtype::F32, vec![rows, cols], data.to_vec()));
+            }
+        } else if tensor.ty == ds4_gguf::TensorType::I32 {
+            let wide = |b: &[u8; 4]| i64::from(i32::from_le_bytes(*b)).to_le_bytes();
+            tensors.push((name(None), Dtype::I64, shape, data.as_chunks().0.iter().flat_map(wide).collect()));
+        } else {
+            tensors.push((name(None), Dtype::F32, shape, data.to_vec()));
+        }
+    }
+    let mut weight_map = serde_json::Map::new();
+    for (i, half) in tensors.chunks(tensors.len().div_ceil(2)).enumerate() {
+        let shard = format!("model-{i}.safetensors");
+        half.iter().for_each(|(name, ..)| drop(weight_map.insert(name.clone(), shard.clone().into())));
+        let views =
+            half.iter().map(|(name, ty, shape, data)| (name, TensorView::new(*ty, shape.clone(), data).unwrap()));
+        std::fs::write(folder.join(&shard), safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+    let index = serde_json::json!({ "weight_map": weight_map }).to_string();
+    write(&folder, "model.safetensors.index.json", index);
+    str(&folder).to_owned()
+}
+
+#[test]
+fn a_checkpoint_gives_the_file_that_its_weights_give() {
+    let folder = directory("quantize_checkpoint");
+    let full = tiny_model("f32");
+    let official = checkpoint(&folder, &full);
+    for recipe in ["q2", "f32"] {
+        let out = folder.join(format!("{recipe}.gguf"));
+        // The types of the template do not matter.
+        ds4(&["quantize", &official, str(&out), "--recipe", recipe, "--template", &tiny_model("q4")]).ok();
+        let (made, expected) = (open(str(&out)), open(&tiny_model(recipe)));
+        assert_eq!(made.tensors().len(), expected.tensors().len());
+        for (tensor, same) in made.tensors().iter().zip(expected.tensors()) {
+            assert_eq!((&tensor.name, tensor.ty, &tensor.dims), (&same.name, same.ty, &same.dims));
+            assert!(made.data(tensor) == expected.data(same), "{}", tensor.name);
+        }
+    }
+    let out = folder.join("out.gguf");
+    let refused = |args: &[&str], reason: &str| {
+        let done = ds4(&[&["quantize", args[0], str(&out), "--recipe", "q4"], &args[1..]].concat());
+        assert_eq!((done.code, done.err.lines().count()), (Some(1), 1), "{}", done.err);
+        assert!(done.err.contains(reason), "{}", done.err);
+    };
+    refused(&[&official], "needs --template");
+    refused(&[&full, "--template", &full], "needs no --template");
+    let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/ds4-demo-q2.gguf");
+    refused(&[&official, "--template", str(&demo)], "the template is of another model");
+    std::fs::remove_file(folder.join("official/model-1.safetensors")).unwrap();
+    refused(&[&official, "--template", &full], "model-1.safetensors: No such file");
+}
