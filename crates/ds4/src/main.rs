@@ -14,7 +14,8 @@
 //! | `inspect/` | `ds4 inspect`: what a file holds |
 //! | `devices.rs` | `ds4 devices` |
 //! | `tokenize.rs` | `ds4 tokenize` |
-//! | `quantize.rs`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
+//! | `quantize/`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
+//! | `imatrix.rs` | `ds4 imatrix`: which columns matter |
 //! | `debug.rs`, `tiny_model/` | `ds4 debug`: numbers for checks, a small random model |
 //! | `model.rs`, `host.rs` | from a path to a loaded engine, alone or on a thread with a service |
 //! | `drafts.rs` | tokens guessed ahead |
@@ -36,6 +37,7 @@ mod download;
 mod drafts;
 mod eval;
 mod host;
+mod imatrix;
 mod inspect;
 mod interrupt;
 mod kv;
@@ -123,6 +125,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Devices(args) => devices::run(&args).map(done),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Imatrix(args) => imatrix::run(&args),
         Command::Direction(args) => steering::build(&args),
         Command::Debug(command) => debug::run(command).map(done),
     }

@@ -12,6 +12,7 @@ use ds4_chat::EffortTable;
 use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
 use ds4_engine::cpu::{CpuBackend, CpuOptions};
+use ds4_engine::importance::Collector;
 use ds4_engine::kv::{KvLayout, RowFormat};
 use ds4_engine::steering::Steering;
 use ds4_engine::{Config, Engine, EngineOptions};
@@ -92,14 +93,26 @@ impl Model {
     }
 
     fn load_on_cpu(self, compute: &Compute) -> Result<Loaded> {
+        Ok(Loaded::Cpu(self.on_cpu(compute, |backend| backend)?))
+    }
+
+    /// The same on the processor, where `collector` sees what is multiplied with weights.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn load_observed(self, compute: &Compute, collector: Arc<Collector>) -> Result<Engine<CpuBackend>> {
+        self.on_cpu(compute, |backend| backend.with_collector(collector))
+    }
+
+    fn on_cpu(self, compute: &Compute, extend: impl FnOnce(CpuBackend) -> CpuBackend) -> Result<Engine<CpuBackend>> {
         let chunk = compute.chunk.unwrap_or(CPU_CHUNK);
         if let Some(free) = memory::available() {
             let layout = KvLayout::new(&self.config, compute.rows);
             Demand::new(&self.config, &layout, compute.context, chunk).check(&layout, free)?;
         }
         let options = CpuOptions { precision: compute.precision, threads: compute.threads, rows: compute.rows };
-        let backend = CpuBackend::new(&self.config, options)?;
-        Ok(Loaded::Cpu(self.engine(backend, EngineOptions { context: compute.context, chunk })?))
+        let backend = extend(CpuBackend::new(&self.config, options)?);
+        self.engine(backend, EngineOptions { context: compute.context, chunk })
     }
 
     /// Binds the tensors on `backend`.

@@ -13,6 +13,7 @@
 //! | `mtp.rs` | drafts by the multi-token block |
 //! | `speculation.rs` | how many tokens to draft |
 //! | `steering.rs` | directions that outputs of layers lose or gain |
+//! | `importance.rs` | squares of what goes into products |
 //! | `prefix.rs` | checkpoints to continue from |
 //! | `disk.rs` | the same on disk |
 //! | `scheduler/` | continuous batching of many sequences |
@@ -28,6 +29,7 @@ pub mod disk;
 mod engine;
 mod error;
 mod forward;
+pub mod importance;
 pub mod kv;
 mod mtp;
 pub mod prefix;

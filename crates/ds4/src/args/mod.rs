@@ -8,6 +8,7 @@ mod devices;
 mod doctor;
 mod download;
 mod eval;
+mod imatrix;
 mod inspect;
 mod kv;
 mod quantize;
@@ -24,6 +25,7 @@ pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
 pub use download::{DownloadArgs, ModelsArgs};
 pub use eval::{EvalArgs, VectorsArgs};
+pub use imatrix::ImatrixArgs;
 pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
@@ -106,6 +108,8 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// Write a model with tensors of other types
     Quantize(QuantizeArgs),
+    /// Measure which columns of the weights matter, for `ds4 quantize --imatrix`
+    Imatrix(ImatrixArgs),
     /// Make a direction for --steer of two sets of prompts
     Direction(DirectionArgs),
     /// Numbers for other programs to check, and a small model to check with

@@ -10,13 +10,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The bit of SIGINT in the masks of `/proc/PID/status`.
 const SIGINT_BIT: u64 = 1 << 1;
 
-fn press_ctrl_c(child: &Child) {
+pub fn press_ctrl_c(child: &Child) {
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
 /// Waits until the program handles SIGINT.
-fn wait_until_ready(child: &Child) {
+pub fn wait_until_ready(child: &Child) {
     let handles = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();

@@ -10,6 +10,7 @@ mod eval;
 #[path = "../../../hub/tests/server/mod.rs"]
 #[cfg(unix)]
 mod hub;
+mod imatrix;
 mod inspect;
 #[cfg(target_os = "linux")]
 mod interrupt;

@@ -34,6 +34,10 @@ impl Matrix {
         Ok(Self { file: file.clone(), tensor: tensor.clone(), format, shape })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.tensor.name
+    }
+
     /// Outputs.
     pub(super) fn rows(&self) -> usize {
         self.shape.rows
@@ -41,6 +45,11 @@ impl Matrix {
 
     pub(super) fn cols(&self) -> usize {
         self.shape.cols
+    }
+
+    /// Matrices of the stack.
+    pub(super) fn count(&self) -> usize {
+        self.shape.count
     }
 
     pub(super) fn format(&self) -> Format {
@@ -152,6 +161,11 @@ pub(super) fn split(b: &CpuBackend, rows: usize) -> impl Iterator<Item = Range<u
 /// `out = W·x` for several matrices of one input.
 pub(super) fn project(b: &CpuBackend, rows: usize, x: &Buffer, out: &mut [Projection<'_, CpuBackend>]) {
     let values = x.rows(rows);
+    if let Some(collector) = &b.collector {
+        for (w, _) in out.iter() {
+            collector.add(&[w.name()], (0, 1), w.cols(), values.chunks_exact(x.width));
+        }
+    }
     let rounded = Rounded::new(b, out.iter().map(|(w, _)| w.format()), values, rows, x.width);
     let tokens: Vec<u32> = (0..rows as u32).collect();
     let mut tasks = Vec::new();
@@ -172,6 +186,9 @@ pub(super) fn project(b: &CpuBackend, rows: usize, x: &Buffer, out: &mut [Projec
 pub(super) fn project_grouped(b: &CpuBackend, rows: usize, groups: usize, w: &Matrix, x: &Buffer, out: &mut Buffer) {
     // Seen as rows·groups rows of a group's width: token t's group g is row t·groups + g.
     let (values, width, per_group) = (x.rows(rows), x.width / groups, w.rows() / groups);
+    if let Some(collector) = &b.collector {
+        collector.add(&[w.name()], (0, 1), width, values.chunks_exact(width));
+    }
     let rounded = Rounded::new(b, [w.format()], values, rows * groups, width);
     let stride = out.width;
     let to = Out::new(out.rows_mut(rows), stride);

@@ -22,6 +22,7 @@ use crate::Precision;
 use crate::backend::{Backend, CompressedStream, MatrixShape, Prepare, Projection, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::importance::Collector;
 use crate::kv::{Cache, DRAFTS_MAX, KvLayout, Page, RowFormat};
 use crate::rope::Rope;
 use crate::weights::{Attention, Ffn, HcSite};
@@ -86,6 +87,8 @@ pub struct CpuBackend {
     draft_layout: Arc<KvLayout>,
     pool: rayon::ThreadPool,
     scratch: Mutex<moe::Scratch>,
+    /// Sees what is multiplied with weights, if anything does.
+    collector: Option<Arc<Collector>>,
 }
 
 impl CpuBackend {
@@ -108,7 +111,13 @@ impl CpuBackend {
             draft_layout,
             pool,
             scratch: Mutex::default(),
+            collector: None,
         })
+    }
+
+    /// Lets `collector` see what is multiplied with weights.
+    pub fn with_collector(self, collector: Arc<Collector>) -> Self {
+        Self { collector: Some(collector), ..self }
     }
 
     fn isa(&self) -> Isa {

@@ -155,6 +155,14 @@ pub(super) fn experts(
     let formats = [w.gate.format(), w.up.format(), w.shared_gate.format(), w.shared_up.format()];
     let rounded = Rounded::new(b, formats, x, rows, h.width);
     let clamps = (step.config.swiglu_clamp[il], step.config.swiglu_clamp_shared[il]);
+    if let Some(collector) = &b.collector {
+        for group in &order.groups {
+            let (gate, i) = matrix(group, &w.gate, &w.shared_gate);
+            let (up, _) = matrix(group, &w.up, &w.shared_up);
+            let rows = order.tokens[group.slots.clone()].iter().map(|t| &x[*t as usize * h.width..][..gate.cols()]);
+            collector.add(&[gate.name(), up.name()], (i, gate.count()), gate.cols(), rows);
+        }
+    }
     let (gate_out, up_out) = (Out::new(gate, ff), Out::new(up, ff));
     order.tasks(b, ff).into_par_iter().for_each(|(group, range)| {
         let tokens = &order.tokens[group.slots.clone()];
@@ -174,6 +182,13 @@ pub(super) fn experts(
     });
 
     let mid: &[f32] = gate;
+    if let Some(collector) = &b.collector {
+        for group in &order.groups {
+            let (down, i) = matrix(group, &w.down, &w.shared_down);
+            let rows = mid[group.slots.start * ff..group.slots.end * ff].chunks_exact(ff);
+            collector.add(&[down.name()], (i, down.count()), ff, rows);
+        }
+    }
     let rounded = Rounded::new(b, [w.down.format(), w.shared_down.format()], mid, slots, ff);
     let all: Vec<u32> = (0..slots as u32).collect();
     let down_out = Out::new(down, embd);

@@ -28,6 +28,7 @@ pub(super) enum Metric {
 
 impl Metric {
     /// `Σ w·cost(difference)`
+    #[inline(always)]
     pub fn sum<const N: usize>(self, w: &[f32; N], difference: impl Fn(usize) -> f32) -> f32 {
         // The choice stays outside of the sum, which can then be vectorised.
         match self {
@@ -38,6 +39,7 @@ impl Metric {
 }
 
 /// Scale and minimum (both ≥ 0) with `x ≈ scale·l − min` for codes l in 0…code_max.
+#[inline(always)]
 pub(super) fn affine<const N: usize>(x: &[f32; N], w: &[f32; N], search: &AffineSearch) -> (f32, f32) {
     let lo = x.iter().copied().fold(0.0, f32::min);
     let hi = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -47,7 +49,7 @@ pub(super) fn affine<const N: usize>(x: &[f32; N], w: &[f32; N], search: &Affine
     // Counting from the best minimum so far, not always from lo, finds better minima.
     let codes_for = |range: f32, offset: f32| {
         let inverse = range / (hi - offset);
-        x.map(|x| round_code((x - offset) * inverse, search.code_max))
+        mapped(x, |x| round_code((x - offset) * inverse, search.code_max))
     };
     let error = |codes: &[f32; N], scale: f32, offset: f32| search.metric.sum(w, |i| scale * codes[i] + offset - x[i]);
 
@@ -81,6 +83,7 @@ pub(super) fn affine<const N: usize>(x: &[f32; N], w: &[f32; N], search: &Affine
 
 /// Scale and codes with `x ≈ scale·l`, for codes l in 0…code_max (fit B of spec/quants.md §5).
 /// Negative values get code 0.
+#[inline(always)]
 pub(super) fn positive<const N: usize>(x: &[f32; N], w: &[f32; N], code_max: f32) -> (f32, [f32; N]) {
     /// Sweeps over the codes; more than a few change nothing.
     const SWEEPS_MAX: usize = 5;
@@ -90,7 +93,7 @@ pub(super) fn positive<const N: usize>(x: &[f32; N], w: &[f32; N], code_max: f32
     let mut codes = [0.0; N];
     for t in -4i8..=4 {
         let inverse = (code_max + 0.1 * f32::from(t)) / hi;
-        let candidate = x.map(|x| round_code(x * inverse, code_max));
+        let candidate = mapped(x, |x| round_code(x * inverse, code_max));
         let projection = Projection::of(x, w, &candidate);
         if projection.gain() > best.gain() {
             (best, codes) = (projection, candidate);
@@ -118,13 +121,14 @@ pub(super) fn positive<const N: usize>(x: &[f32; N], w: &[f32; N], code_max: f32
 }
 
 /// Signed scale with `x ≈ scale·l` for codes l in −code_max…code_max − 1.
+#[inline(always)]
 pub(super) fn symmetric<const N: usize>(x: &[f32; N], w: &[f32; N], code_max: f32) -> f32 {
     let extreme = x.iter().copied().fold(0.0, |m: f32, x| if x.abs() > m.abs() { x } else { m });
     let mut best = Projection::NONE;
     for t in -9i8..=9 {
         // The code range reaches one further down than up, so the extreme goes to the bottom.
         let inverse = -(code_max + 0.1 * f32::from(t)) / extreme;
-        let codes = x.map(|x| round(x * inverse).clamp(-code_max, code_max - 1.0));
+        let codes = mapped(x, |x| round(x * inverse).clamp(-code_max, code_max - 1.0));
         let projection = Projection::of(x, w, &codes);
         if projection.gain() > best.gain() {
             best = projection;
@@ -146,43 +150,61 @@ pub(super) struct Projection {
 impl Projection {
     pub const NONE: Self = Self { xl: 0.0, ll: 0.0 };
 
+    #[inline(always)]
     pub fn of<const N: usize>(x: &[f32; N], w: &[f32; N], codes: &[f32; N]) -> Self {
         Self { xl: lane_sum::<N>(|i| w[i] * x[i] * codes[i]), ll: lane_sum::<N>(|i| w[i] * codes[i] * codes[i]) }
     }
 
+    #[inline(always)]
     fn plus(self, w: f32, x: f32, code: f32) -> Self {
         Self { xl: self.xl + w * x * code, ll: self.ll + w * code * code }
     }
 
     /// 0 when there is nothing to project on.
+    #[inline(always)]
     pub fn gain(self) -> f32 {
         if self.ll > 0.0 { self.xl * self.xl / self.ll } else { 0.0 }
     }
 
     /// The best scale, 0 when there is nothing to project on.
+    #[inline(always)]
     pub fn scale(self) -> f32 {
         if self.ll > 0.0 { self.xl / self.ll } else { 0.0 }
     }
 }
 
 /// A rounded scale and its neighbours inside the stored range.
+#[inline(always)]
 pub(super) fn around(nearest: f32, min: f32, max: f32) -> impl Iterator<Item = f32> {
     [nearest, nearest - 1.0, nearest + 1.0].into_iter().filter(move |scale| (min..=max).contains(scale))
 }
 
 /// Nearest whole number, ties to even, for `|x| < 2^22`.
+#[inline(always)]
 pub(super) fn round(x: f32) -> f32 {
     (x + ROUNDING_SHIFT) - ROUNDING_SHIFT
 }
 
 /// Nearest code in 0…code_max; 0 for NaN, which a group of vanishing values can give.
+#[inline(always)]
 pub(super) fn round_code(x: f32, code_max: f32) -> f32 {
     // Limited first: the rounding is for small numbers only. `clamp` would let NaN through.
     round(x.max(0.0).min(code_max))
 }
 
+/// `f` of each value. Unlike `map` of arrays, it is always compiled into the caller, with the caller's instruction set.
+#[inline(always)]
+pub(super) fn mapped<const N: usize>(x: &[f32; N], f: impl Fn(f32) -> f32) -> [f32; N] {
+    let mut y = [0.0; N];
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = f(*x);
+    }
+    y
+}
+
 /// `Σ term(i)` for i in 0…N−1, N a multiple of 8: eight partial sums, which the compiler can keep in
 /// vector registers.
+#[inline(always)]
 pub(super) fn lane_sum<const N: usize>(term: impl Fn(usize) -> f32) -> f32 {
     const LANES: usize = 8;
     const { assert!(N.is_multiple_of(LANES)) };
@@ -192,7 +214,9 @@ pub(super) fn lane_sum<const N: usize>(term: impl Fn(usize) -> f32) -> f32 {
             *lane += term(start + j);
         }
     }
-    lanes.iter().sum()
+    // Halves of a vector are added in parallel.
+    let pairs: [f32; 4] = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
+    (pairs[0] + pairs[2]) + (pairs[1] + pairs[3])
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! IQ2_XXS: signs, lattice points and scales per 32 weights (spec/quants.md §5).
 
 use super::fit::{self, Metric, Projection};
-use super::{Overflow, finite, weights};
+use super::{Overflow, Search, finite, weights};
 use crate::iq2_grid::{GRID, WORDS};
 use crate::layout::{Iq2Xxs, QK};
 use half::f16;
@@ -19,49 +19,64 @@ const TUPLES: usize = GROUP / TUPLE;
 type Points = [u8; TUPLES];
 /// Between the levels 8/8, 25/8 and 43/8 of an element, in units of `d·(2c+1)`.
 const LEVEL_BOUNDS: [f32; 2] = [(8.0 + 25.0) / 16.0, (25.0 + 43.0) / 16.0];
+/// The levels themselves.
+const LEVELS: [f32; 3] = [1.0, 3.125, 5.375];
+/// Half a tuple.
+const HALF: usize = TUPLE / 2;
+/// Vectors of four codes.
+const HALF_WORDS: usize = 3usize.pow(HALF as u32);
 /// Vectors of eight codes 0, 1, 2, of which the lattice has 256.
 const CODE_WORDS: usize = 3usize.pow(TUPLE as u32);
 /// Groups whose largest magnitude is below this are stored as zero scale.
 const NEGLIGIBLE: f32 = 1e-15;
 
-pub(super) fn iq2_xxs(
-    x: &[f32; QK],
-    importance: Option<&[f32; QK]>,
-    block: &mut [u8; Iq2Xxs::BYTES],
-) -> Result<(), Overflow> {
-    let w = match importance {
-        Some(q) => weights::from_importance(x, q, weights::mean_square(x)),
-        None => weights::normalised(&x.map(|x| x * x)),
-    };
-    let root_w = w.map(f32::sqrt);
-    let mut fields = Iq2Xxs { d: f16::ZERO, scales: [0; GROUPS], points: [0; QK / TUPLE], signs: [0; QK / TUPLE] };
-    let magnitudes = split_signs(x, &w, &mut fields.signs);
-    let groups: [Group<'_>; GROUPS] = std::array::from_fn(|g| Group {
-        x: &magnitudes.as_chunks().0[g],
-        w: &w.as_chunks().0[g],
-        root_w: &root_w.as_chunks().0[g],
-    });
-    let scales = groups.each_ref().map(Group::fit_scale);
-    let d = scales.iter().copied().fold(0.0, f32::max) / 31.0;
-    fields.d = finite(f16::from_f32(d))?;
-    if fields.d > f16::ZERO {
-        let points = fields.points.as_chunks_mut().0.iter_mut();
-        let targets = points.zip(&mut fields.scales);
-        for ((group, scale), (points, code)) in groups.iter().zip(scales).zip(targets) {
-            let nearest = fit::round_code(0.5 * (scale / d - 1.0), 15.0);
-            (*code, *points) = group.store(fields.d.to_f32(), nearest);
+#[derive(Clone, Copy)]
+pub(super) struct SearchIq2Xxs;
+
+impl Search<{ Iq2Xxs::BYTES }> for SearchIq2Xxs {
+    #[inline(always)]
+    fn store(
+        &self,
+        x: &[f32; QK],
+        importance: Option<&[f32; QK]>,
+        block: &mut [u8; Iq2Xxs::BYTES],
+    ) -> Result<(), Overflow> {
+        // Columns count the same where nothing is known of them: weighing by x² alone leaves half as much error again.
+        let w = weights::from_importance(x, importance.unwrap_or(&[1.0; QK]), weights::mean_square(x));
+        let root_w = fit::mapped(&w, f32::sqrt);
+        let mut fields = Iq2Xxs { d: f16::ZERO, scales: [0; GROUPS], points: [0; QK / TUPLE], signs: [0; QK / TUPLE] };
+        let magnitudes = split_signs(x, &w, &mut fields.signs);
+        let groups: [Group<'_>; GROUPS] = std::array::from_fn(|g| Group {
+            x: &magnitudes.as_chunks().0[g],
+            w: &w.as_chunks().0[g],
+            root_w: &root_w.as_chunks().0[g],
+        });
+        let mut scales = [0.0; GROUPS];
+        for (scale, group) in scales.iter_mut().zip(&groups) {
+            *scale = group.fit_scale();
         }
+        let d = scales.iter().copied().fold(0.0, f32::max) / 31.0;
+        fields.d = finite(f16::from_f32(d))?;
+        if fields.d > f16::ZERO {
+            let points = fields.points.as_chunks_mut().0.iter_mut();
+            let targets = points.zip(&mut fields.scales);
+            for ((group, scale), (points, code)) in groups.iter().zip(scales).zip(targets) {
+                let nearest = fit::round_code(0.5 * (scale / d - 1.0), 15.0);
+                (*code, *points) = group.store(fields.d.to_f32(), nearest);
+            }
+        }
+        fields.pack(block);
+        Ok(())
     }
-    fields.pack(block);
-    Ok(())
 }
 
 /// Magnitudes of x, with the sign indices stored in `signs`.
 ///
 /// A tuple can only have an even number of minus signs. Where x has an odd number, the element
 /// that matters least gets the wrong sign, and its magnitude is negative here.
+#[inline(always)]
 fn split_signs(x: &[f32; QK], w: &[f32; QK], signs: &mut [u8; QK / TUPLE]) -> [f32; QK] {
-    let mut magnitudes = x.map(f32::abs);
+    let mut magnitudes = fit::mapped(x, f32::abs);
     let tuples = magnitudes.as_chunks_mut::<TUPLE>().0.iter_mut();
     let sources = x.as_chunks::<TUPLE>().0.iter().zip(w.as_chunks::<TUPLE>().0);
     for ((magnitudes, (x, w)), index) in tuples.zip(sources).zip(signs) {
@@ -95,6 +110,7 @@ struct Group<'a> {
 impl Group<'_> {
     /// The scale with `x ≈ scale·level` that leaves the least weighted squared error among a few
     /// candidates; 0 when there is nothing to store.
+    #[inline(always)]
     fn fit_scale(&self) -> f32 {
         if self.x.iter().all(|x| x.abs() < NEGLIGIBLE) {
             return 0.0;
@@ -115,6 +131,7 @@ impl Group<'_> {
     }
 
     /// The best scale code for block scale `d` among `nearest` and its neighbours, with its points.
+    #[inline(always)]
     fn store(&self, d: f32, nearest: f32) -> (u8, Points) {
         let mut best = (f32::INFINITY, 0, [0; TUPLES]);
         for code in fit::around(nearest, 0.0, 15.0) {
@@ -130,18 +147,23 @@ impl Group<'_> {
     }
 
     /// A lattice point for each tuple of `x·inverse`.
+    #[inline(always)]
     fn nearest_points(&self, inverse: f32) -> Points {
-        std::array::from_fn(|t| {
-            let scaled = self.x.as_chunks::<TUPLE>().0[t].map(|x| x * inverse);
-            match NEIGHBOURS.of(code_word(&scaled)) {
+        let mut points = [0; TUPLES];
+        let tuples = self.x.as_chunks::<TUPLE>().0.iter().zip(self.root_w.as_chunks().0);
+        for (point, (x, root_w)) in points.iter_mut().zip(tuples) {
+            let scaled = fit::mapped(x, |x| x * inverse);
+            *point = match NEIGHBOURS.of(code_word(&scaled)) {
                 [only] => *only,
-                near => least_error(near, &scaled, &self.root_w.as_chunks().0[t]),
-            }
-        })
+                near => least_error(near, &scaled, root_w),
+            };
+        }
+        points
     }
 }
 
 /// The levels of the points of a group.
+#[inline(always)]
 fn levels(points: &Points) -> [f32; GROUP] {
     let mut levels = [0.0; GROUP];
     for (levels, &point) in levels.as_chunks_mut().0.iter_mut().zip(points) {
@@ -154,11 +176,15 @@ fn levels(points: &Points) -> [f32; GROUP] {
 ///
 /// Errors count by the root of their weight: with the full weight, one important element would
 /// decide alone and the other seven would be stored as whatever comes with it.
+#[inline(always)]
 fn least_error(near: &[u8], scaled: &[f32; TUPLE], root_w: &[f32; TUPLE]) -> u8 {
+    // The errors of all halves that a point can have: two looks are then enough for a point.
+    let (scaled, root_w) = (scaled.as_chunks().0, root_w.as_chunks().0);
+    let errors = [half_errors(&scaled[0], &root_w[0]), half_errors(&scaled[1], &root_w[1])];
     let mut best = (f32::INFINITY, 0);
     for &n in near {
-        let levels = &LATTICE[usize::from(n)];
-        let error = Metric::Squared.sum(root_w, |j| levels[j] - scaled[j]);
+        let [first, second] = HALVES[usize::from(n)];
+        let error = errors[0][usize::from(first)] + errors[1][usize::from(second)];
         if error < best.0 {
             best = (error, n);
         }
@@ -166,14 +192,43 @@ fn least_error(near: &[u8], scaled: &[f32; TUPLE], root_w: &[f32; TUPLE]) -> u8 
     best.1
 }
 
+/// Weighted squared errors of the [`HALF_WORDS`] half code vectors against half a tuple.
+#[inline(always)]
+fn half_errors(scaled: &[f32; HALF], root_w: &[f32; HALF]) -> [f32; HALF_WORDS] {
+    let mut one = [[0.0; 3]; HALF];
+    for (j, errors) in one.iter_mut().enumerate() {
+        *errors = fit::mapped(&LEVELS, |level| root_w[j] * (level - scaled[j]).powi(2));
+    }
+    let [mut low, mut high] = [[0.0; 9]; 2];
+    for i in 0..9 {
+        low[i] = one[0][i % 3] + one[1][i / 3];
+        high[i] = one[2][i % 3] + one[3][i / 3];
+    }
+    let mut all = [0.0; HALF_WORDS];
+    for (errors, high) in all.as_chunks_mut::<9>().0.iter_mut().zip(high) {
+        *errors = fit::mapped(&low, |low| low + high);
+    }
+    all
+}
+
 /// Number, in base 3, of the code vector nearest to `scaled`.
+#[inline(always)]
 fn code_word(scaled: &[f32; TUPLE]) -> usize {
     let mut word = 0;
     for &x in scaled.iter().rev() {
-        word = 3 * word + LEVEL_BOUNDS.map(|bound| usize::from(x > bound)).iter().sum::<usize>();
+        let [low, high] = LEVEL_BOUNDS;
+        word = 3 * word + usize::from(x > low) + usize::from(x > high);
     }
     word
 }
+
+/// The two half code vectors of each lattice point, as numbers in base 3.
+static HALVES: LazyLock<[[u8; 2]; 256]> = LazyLock::new(|| {
+    WORDS.map(|word| {
+        let code = |j: usize| (word >> (2 * j) & 3) as u8;
+        [0, HALF].map(|first| (0..HALF).rev().fold(0, |number, j| 3 * number + code(first + j)))
+    })
+});
 
 /// The lattice points as levels.
 static LATTICE: LazyLock<[[f32; TUPLE]; 256]> =
@@ -208,6 +263,7 @@ impl Neighbours {
         table
     }
 
+    #[inline(always)]
     fn of(&self, code_word: usize) -> &[u8] {
         &self.points[self.starts[code_word] as usize..self.starts[code_word + 1] as usize]
     }

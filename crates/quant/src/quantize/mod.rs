@@ -13,6 +13,7 @@ mod iq2_xxs;
 mod kquants;
 mod weights;
 
+use crate::dot::{Isa, Task};
 use crate::error::{LengthError, check_lengths};
 use crate::format::Format;
 use crate::layout::{Q8_0, QK};
@@ -81,7 +82,7 @@ pub enum QuantizeError {
 /// `importance` has one value per column (the row length is its length, and `x` may hold several
 /// rows): how much a squared error in that column costs, relative to the other columns. Formats
 /// without a search (F32, F16, BF16, Q8_0) ignore it. Without it Q2_K to Q6_K weigh larger weights
-/// somewhat more, and IQ2_XXS weighs by `x²`.
+/// somewhat more, and IQ2_XXS takes all columns for equal.
 ///
 /// F16, BF16 and scales round to nearest, ties to even.
 ///
@@ -109,11 +110,11 @@ pub fn quantize(format: Format, x: &[f32], importance: Option<&[f32]>, out: &mut
             if rounded.is_finite() { Ok(()) } else { Err(Overflow) }
         }),
         Format::Q8_0 => each_block(format, x, out, q8_0),
-        Format::Q2K => each_weighted(format, x, importance, out, kquants::q2_k),
-        Format::Q4K => each_weighted(format, x, importance, out, kquants::q4_k),
-        Format::Q5K => each_weighted(format, x, importance, out, kquants::q5_k),
-        Format::Q6K => each_weighted(format, x, importance, out, kquants::q6_k),
-        Format::Iq2Xxs => each_weighted(format, x, importance, out, iq2_xxs::iq2_xxs),
+        Format::Q2K => each_weighted(format, x, importance, out, kquants::SearchQ2K),
+        Format::Q4K => each_weighted(format, x, importance, out, kquants::SearchQ4K),
+        Format::Q5K => each_weighted(format, x, importance, out, kquants::SearchQ5K),
+        Format::Q6K => each_weighted(format, x, importance, out, kquants::SearchQ6K),
+        Format::Iq2Xxs => each_weighted(format, x, importance, out, iq2_xxs::SearchIq2Xxs),
     }
 }
 
@@ -144,18 +145,43 @@ fn each_weighted<const BYTES: usize>(
     x: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-    store: impl Fn(&[f32; QK], Option<&[f32; QK]>, &mut [u8; BYTES]) -> Result<(), Overflow>,
+    search: impl Search<BYTES>,
 ) -> Result<(), QuantizeError> {
     let per_row = importance_blocks(format, x.len(), importance)?;
-    let blocks = x.as_chunks().0.iter().zip(out.as_chunks_mut().0);
-    for (n, (x, block)) in blocks.enumerate() {
-        if x.iter().any(|x| x.abs() > MAX_MAGNITUDE) {
-            return Err(too_large(format, n * QK, x));
+    let (x, out) = (x.as_chunks().0, out.as_chunks_mut().0);
+    let done = Isa::best().with(Searches { x, per_row, out, search });
+    done.map_err(|n| too_large(format, n * QK, &x[n]))
+}
+
+/// How a format with a search stores a block. Implementations are `#[inline(always)]` down to the last function, or they would be
+/// compiled without the instruction set that was found.
+trait Search<const BYTES: usize> {
+    fn store(&self, x: &[f32; QK], importance: Option<&[f32; QK]>, block: &mut [u8; BYTES]) -> Result<(), Overflow>;
+}
+
+/// The searches of all blocks, which take long enough to be compiled for each instruction set.
+struct Searches<'a, const BYTES: usize, S> {
+    x: &'a [[f32; QK]],
+    per_row: Option<&'a [[f32; QK]]>,
+    out: &'a mut [[u8; BYTES]],
+    search: S,
+}
+
+impl<const BYTES: usize, S: Search<BYTES>> Task for Searches<'_, BYTES, S> {
+    /// Or the block that does not fit.
+    type Output = Result<(), usize>;
+
+    #[inline(always)]
+    fn run(self) -> Result<(), usize> {
+        for (n, (x, block)) in self.x.iter().zip(self.out).enumerate() {
+            if x.iter().any(|x| x.abs() > MAX_MAGNITUDE) {
+                return Err(n);
+            }
+            let importance = self.per_row.map(|row| &row[n % row.len()]);
+            self.search.store(x, importance, block).map_err(|Overflow| n)?;
         }
-        let importance = per_row.map(|row| &row[n % row.len()]);
-        store(x, importance, block).map_err(|Overflow| too_large(format, n * QK, x))?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// The importance vector in blocks, after checking it.
@@ -193,4 +219,39 @@ fn q8_0(x: &[f32; 32], block: &mut [u8; Q8_0::BYTES]) -> Result<(), Overflow> {
     let fields = Q8_0 { d: finite(f16::from_f32(d))?, q: x.map(|x| (x * inverse).round() as i8) };
     fields.pack(block);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_finds_the_same_blocks() {
+        let x: Vec<[f32; QK]> = (0..6u32)
+            .map(|n| {
+                std::array::from_fn(|i| {
+                    ((i as u32 * 37 + n * 101 + 7).wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6 - 8.0
+                })
+            })
+            .collect();
+        let importance: [f32; QK] = std::array::from_fn(|i| (i * i % 31) as f32);
+        fn all<const BYTES: usize, S: Search<BYTES> + Copy>(x: &[[f32; QK]], q: Option<&[[f32; QK]]>, search: S) {
+            let on = |isa: Isa| {
+                let mut out = vec![[0; BYTES]; x.len()];
+                isa.with(Searches { x, per_row: q, out: &mut out, search }).unwrap();
+                out
+            };
+            let plain = on(Isa::SCALAR);
+            for isa in Isa::available() {
+                assert!(on(isa) == plain, "{}", isa.name());
+            }
+        }
+        for q in [None, Some(std::slice::from_ref(&importance))] {
+            all(&x, q, kquants::SearchQ2K);
+            all(&x, q, kquants::SearchQ4K);
+            all(&x, q, kquants::SearchQ5K);
+            all(&x, q, kquants::SearchQ6K);
+            all(&x, q, iq2_xxs::SearchIq2Xxs);
+        }
+    }
 }
