@@ -17,6 +17,7 @@ mod interrupt;
 mod kv;
 mod quantize;
 mod run;
+mod selftest;
 #[cfg(unix)]
 mod setup;
 mod steering;
