@@ -12,7 +12,7 @@
 //! | `doctor/`, `bench/`, `eval/`, `vectors.rs` | `ds4 doctor`, `ds4 bench`, `ds4 eval`, `ds4 vectors` |
 //! | `settings.rs`, `setup.rs`, `service.rs` | settings from file and environment; `ds4 config`, completions, man pages; `ds4 service` |
 //! | `inspect/` | `ds4 inspect`: what a file holds |
-//! | `devices.rs` | `ds4 devices` |
+//! | `devices.rs`, `selftest.rs` | `ds4 devices`, `ds4 selftest` |
 //! | `tokenize.rs` | `ds4 tokenize` |
 //! | `quantize/`, `recipe.rs` | `ds4 quantize`, which tensor gets which type |
 //! | `imatrix.rs` | `ds4 imatrix`: which columns matter |
@@ -54,6 +54,7 @@ mod reference;
 mod run;
 mod sampling;
 mod screen;
+mod selftest;
 mod serve;
 mod service;
 mod sessions;
@@ -123,6 +124,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Sessions(args) => sessions::run(&args).map(done),
         Command::Inspect(args) => inspect::run(&args).map(done),
         Command::Devices(args) => devices::run(&args).map(done),
+        Command::Selftest(args) => selftest::run(&args),
         Command::Tokenize(args) => tokenize::run(&args).map(done),
         Command::Quantize(args) => quantize::run(&args),
         Command::Imatrix(args) => imatrix::run(&args),

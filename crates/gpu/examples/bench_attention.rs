@@ -10,60 +10,21 @@ use common::{Bench, FULL, KINDS, Random};
 use ds4_engine::LayerKind;
 use ds4_engine::backend::{Segment, Step};
 use ds4_engine::kv::RowFormat;
-use ds4_gpu::ops::compressor::{Compressing, Preparing, Selection};
-use ds4_gpu::{Rows, StepData, Vector};
+use ds4_gpu::StepData;
+use ds4_gpu::ops::compressor::Selection;
+use ds4_gpu::selftest::attention::LayerInputs;
 use std::time::Instant;
 
 /// Time budget of one measurement.
 const ITERATIONS: usize = 20;
 
-struct Layer {
-    q: Rows,
-    kv: Rows,
-    kv_norm: Vector,
-    sinks: Vector,
-    streams: Vec<(Vector, Vector, Rows, Rows)>,
-    iq: Rows,
-    iw: Rows,
-}
-
-fn layer(bench: &Bench, il: usize, rows: usize) -> Layer {
-    let x = bench.inputs(il, rows, &mut Random(3), &mut Random(4));
-    let c = &bench.config;
-    let of = |values: &[f32], width: usize| Rows::of(&bench.gpu, values, width.max(1)).unwrap();
-    let vector = |values: &[f32]| Vector::new(&bench.gpu, values).unwrap();
-    let stream = |s: usize| (vector(&x.ape[s]), vector(&x.norm[s]), of(&x.k[s], 1), of(&x.g[s], 1));
-    Layer {
-        q: of(&x.q, c.heads * c.head_dim),
-        kv: of(&x.kv, c.head_dim),
-        kv_norm: vector(&x.kv_norm),
-        sinks: vector(&x.sinks),
-        streams: vec![stream(0), stream(1)],
-        iq: of(&x.iq, c.index_heads * c.index_dim),
-        iw: of(&x.iw, c.index_heads),
-    }
-}
-
-fn run(bench: &Bench, data: &StepData, il: usize, l: &Layer, selects: bool, selection: &mut Selection) {
-    let kind = KINDS[il];
-    let compressing = |s: usize| {
-        let (ape, norm, k, g) = &l.streams[s];
-        Compressing { ape, norm, k, g }
-    };
-    let selects = selects && kind == LayerKind::Csa;
-    let p = Preparing {
-        q: &l.q,
-        kv: &l.kv,
-        kv_norm: &l.kv_norm,
-        compressor: (kind != LayerKind::Sliding).then(|| compressing(0)),
-        index: (kind == LayerKind::Csa).then(|| compressing(1)),
-        index_q: selects.then_some(&l.iq),
-    };
-    bench.ops.prepare(data, il, p).unwrap();
+fn run(bench: &Bench, data: &StepData, il: usize, l: &LayerInputs, selects: bool, selection: &mut Selection) {
+    let selects = selects && KINDS[il] == LayerKind::Csa;
+    bench.prepare(data, il, l, selects).unwrap();
     if selects {
-        bench.ops.index_select(data, il, &l.iq, &l.iw, selection).unwrap();
+        bench.select(data, il, l, selection).unwrap();
     }
-    bench.ops.attend(data, il, &l.sinks, &l.q, &l.kv, selects.then_some(&*selection)).unwrap();
+    bench.attend(data, il, l, selects.then_some(&*selection)).unwrap();
 }
 
 /// One measurement: `rows` rows of each of `sequences` sequences behind `depth` tokens.
@@ -88,7 +49,7 @@ fn measure(bench: &Bench, depth: usize, rows: usize, sequences: usize) {
     println!("\n{sequences} × {rows} rows behind {depth} tokens (step data {:.2} ms)", begin * 1e3);
     let n = positions.len();
     for (il, kind) in KINDS.into_iter().enumerate() {
-        let l = layer(bench, il, n);
+        let l = bench.layer(il, n).unwrap();
         let mut selection = Selection::default();
         let go = |selection: &mut Selection| run(bench, &data, il, &l, selects, selection);
         go(&mut selection);

@@ -147,6 +147,42 @@ pub fn devices() -> Vec<DeviceInfo> {
     adapters().iter().enumerate().map(|(index, adapter)| info(index, adapter)).collect()
 }
 
+/// All that a device says of itself, for reports.
+#[derive(Clone, Debug)]
+pub struct Details {
+    /// Names of its features.
+    pub features: Vec<String>,
+    /// Limits that kernels come near to.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Products of matrix units.
+    pub matrix_units: Vec<String>,
+}
+
+/// Details of device number `index`, if there is one.
+pub fn details(index: usize) -> Option<Details> {
+    let adapters = adapters();
+    let adapter = adapters.get(index)?;
+    let (info, l) = (adapter.get_info(), adapter.limits());
+    let limits = [
+        ("buffer_bytes", l.max_buffer_size),
+        ("storage_binding_bytes", l.max_storage_buffer_binding_size),
+        ("storage_buffers_per_kernel", l.max_storage_buffers_per_shader_stage.into()),
+        ("storage_offset_alignment", l.min_storage_buffer_offset_alignment.into()),
+        ("immediate_bytes", l.max_immediate_size.into()),
+        ("workgroup_bytes", l.max_compute_workgroup_storage_size.into()),
+        ("workgroup_invocations", l.max_compute_invocations_per_workgroup.into()),
+        ("workgroup_x", l.max_compute_workgroup_size_x.into()),
+        ("workgroups_per_dimension", l.max_compute_workgroups_per_dimension.into()),
+        ("subgroup_least", info.subgroup_min_size.into()),
+        ("subgroup_most", info.subgroup_max_size.into()),
+    ];
+    Some(Details {
+        features: adapter.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
+        limits: limits.to_vec(),
+        matrix_units: adapter.cooperative_matrix_properties().iter().map(|unit| format!("{unit:?}")).collect(),
+    })
+}
+
 /// What went wrong on the device since it was last asked.
 #[derive(Clone, Default)]
 pub(crate) struct Faults(Arc<Mutex<Option<String>>>);

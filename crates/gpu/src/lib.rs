@@ -9,6 +9,7 @@ pub mod ops;
 mod parts;
 mod repack;
 mod rows;
+pub mod selftest;
 mod shape;
 mod snapshot;
 mod spirv;
@@ -19,7 +20,7 @@ pub mod weights;
 
 pub use backend::{GpuBackend, GpuOptions, weight_bytes};
 pub use cache::{Cache, Page, Pool};
-pub use device::{BINDING_BYTES_MAX, Caps, DeviceInfo, devices};
+pub use device::{BINDING_BYTES_MAX, Caps, Details, DeviceInfo, details, devices};
 pub use gpu::{Buffer, Gpu, Kernel, Timing, floats, source, to_floats, words};
 pub use rows::{Rows, Vector};
 pub use shape::Shape;

@@ -5,13 +5,14 @@ mod support;
 
 use ds4_engine::Precision;
 use ds4_gpu::ops::linear::{Limits, Linear, Tuning};
+use ds4_gpu::selftest::Verdict;
+use ds4_gpu::selftest::linear::{self as selftest, Product, odd_cols};
 use ds4_gpu::weights::{Matrix, SharedTensors};
-use ds4_gpu::{Caps, Gpu, Rows, Vector, words};
+use ds4_gpu::{Caps, Gpu, Rows, Vector};
 use ds4_quant::Format;
 use std::sync::Arc;
-use support::{Random, Weights, block_most, devices, file_of, product, random_blocks, random_weights, shape};
+use support::{Random, Weights, devices, file_of, random_blocks, random_weights, right, shape};
 
-const EXACT: f64 = 4e-7;
 const ROWS: [usize; 7] = [1, 2, 3, 5, 8, 17, 33];
 
 fn linear(gpu: &Gpu, precision: Precision) -> Linear {
@@ -20,10 +21,10 @@ fn linear(gpu: &Gpu, precision: Precision) -> Linear {
 
 /// Rows that show what was not written.
 fn poisoned(gpu: &Gpu, rows: usize, width: usize) -> Rows {
-    Rows::of(gpu, &vec![f32::NAN; rows * width], width).unwrap()
+    selftest::poisoned(gpu, rows, width).unwrap()
 }
 
-/// Checks that the first values of each row are `w` times the rows of `x`, where row `o` of `w` sees values from `begin(o)`.
+/// Checks that the first values of each row are `w` times the rows of `x`, of which `per_group` rows of `w` see their own part.
 #[allow(clippy::too_many_arguments)]
 fn check(
     what: &str,
@@ -33,27 +34,11 @@ fn check(
     x_width: usize,
     out: &[f32],
     out_width: usize,
-    begin: impl Fn(usize) -> usize,
+    per_group: usize,
 ) {
-    let (n, cols) = (w.matrix.shape.rows, w.matrix.shape.cols);
-    for (r, (x, out)) in x.chunks_exact(x_width).zip(out.chunks_exact(out_width)).enumerate() {
-        for (o, found) in out[..n].iter().enumerate() {
-            let x = &x[begin(o)..begin(o) + cols];
-            let (sum, size, change) = product(&w.values[o * cols..(o + 1) * cols], x, &block_most(x));
-            let most = EXACT * size + if precision == Precision::Fast { change + 1e-5 * size } else { 0.0 };
-            let error = (f64::from(*found) - sum).abs();
-            assert!(error <= most, "{what}, row {r}, value {o}: {found} for {sum}, {error:e} > {most:e}");
-        }
-        assert!(out[n..].iter().all(|v| v.is_nan()), "{what}: written beyond the matrix");
-    }
-}
-
-fn cols_of(format: Format) -> usize {
-    match format.block_len() {
-        1 => 72,
-        32 => 96,
-        _ => 512,
-    }
+    let mut verdict = Verdict::default();
+    selftest::compare(&mut verdict, &Product { what, precision, w, x, x_width, out, out_width, per_group });
+    right(what, &verdict);
 }
 
 #[test]
@@ -64,7 +49,7 @@ fn every_format_and_number_of_rows() {
             for format in Format::ALL {
                 let mut random = Random(7);
                 // Rows are no multiple of anything.
-                let cols = cols_of(format);
+                let cols = odd_cols(format);
                 let w = random_weights(&gpu, &mut random, format, shape(83, cols, 1));
                 // The plain variants differ in their sums only.
                 let rows = if gpu.caps().subgroup.is_some() { &ROWS[..] } else { &[1, 3, 17] };
@@ -73,7 +58,7 @@ fn every_format_and_number_of_rows() {
                     let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, 90));
                     linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
                     let what = format!("{format} {precision:?} {rows} rows, {:?}", gpu.caps());
-                    check(&what, precision, &w, &values, cols, &out.read(&gpu, rows).unwrap(), 90, |_| 0);
+                    check(&what, precision, &w, &values, cols, &out.read(&gpu, rows).unwrap(), 90, 83);
                 }
             }
         }
@@ -95,14 +80,7 @@ fn lists_of_mixed_formats_with_a_norm() {
             let norm = Vector::new(&gpu, &gains).unwrap();
             for rows in [1, 4, 20] {
                 let values = random.values(rows * cols);
-                let normed: Vec<f32> = values
-                    .chunks_exact(cols)
-                    .flat_map(|x| {
-                        let square: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
-                        let factor = 1.0 / (square / cols as f64 + f64::from(eps)).sqrt();
-                        x.iter().zip(&gains).map(move |(v, g)| (f64::from(*v) * factor * f64::from(*g)) as f32)
-                    })
-                    .collect();
+                let normed = selftest::normed(&values, &gains, eps);
                 let x = Rows::of(&gpu, &values, cols).unwrap();
                 let outs: Vec<Rows> = all.iter().map(|w| poisoned(&gpu, rows, w.matrix.shape.rows)).collect();
                 for (x_norm, expected) in [(None, &values), (Some((&norm, eps)), &normed)] {
@@ -110,7 +88,7 @@ fn lists_of_mixed_formats_with_a_norm() {
                     linear.project(&gpu, rows, &x, x_norm, &list).unwrap();
                     for (w, out) in all.iter().zip(&outs) {
                         let (what, width) = (format!("{} {precision:?} {rows} rows", w.matrix.format), out.width);
-                        check(&what, precision, w, expected, cols, &out.read(&gpu, rows).unwrap(), width, |_| 0);
+                        check(&what, precision, w, expected, cols, &out.read(&gpu, rows).unwrap(), width, width);
                     }
                 }
             }
@@ -135,7 +113,7 @@ fn groups_see_their_own_part() {
                     linear.project_grouped(&gpu, rows, groups, &w.matrix, &x, &out).unwrap();
                     let out = out.read(&gpu, rows).unwrap();
                     let what = format!("{groups} groups of {format} {precision:?} {rows} rows");
-                    check(&what, precision, &w, &values, width, &out, n, |o| o / per_group * cols);
+                    check(&what, precision, &w, &values, width, &out, n, per_group);
                 }
             }
         }
@@ -155,7 +133,7 @@ fn true_widths() {
                 let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, 64));
                 linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
                 let what = format!("{format} {precision:?} {rows} rows of {cols}");
-                check(&what, precision, &w, &values, cols, &out.read(&gpu, rows).unwrap(), 64, |_| 0);
+                check(&what, precision, &w, &values, cols, &out.read(&gpu, rows).unwrap(), 64, 64);
             }
         }
     }
@@ -188,7 +166,7 @@ fn every_tuning_computes_the_same() {
                 let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, n));
                 linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
                 let what = format!("{} {rows} rows, {tuning:?}", w.matrix.format);
-                check(&what, Precision::Fast, w, &values, cols, &out.read(&gpu, rows).unwrap(), n, |_| 0);
+                check(&what, Precision::Fast, w, &values, cols, &out.read(&gpu, rows).unwrap(), n, n);
             }
         }
     }
@@ -199,19 +177,10 @@ fn embeddings_go_to_every_stream() {
     for gpu in devices() {
         let linear = linear(&gpu, Precision::Exact);
         for format in Format::ALL {
-            let (mut random, cols) = (Random(11), cols_of(format));
+            let (mut random, cols, mut verdict) = (Random(11), odd_cols(format), Verdict::default());
             let table = random_weights(&gpu, &mut random, format, shape(20, cols, 1));
-            let ids = [3u32, 19, 0, 3];
-            let (ids_buffer, x) = (gpu.buffer_of("ids", &words(&ids)).unwrap(), poisoned(&gpu, 4, 4 * cols));
-            linear.embed(&gpu, 4, &ids_buffer, &table.matrix, &x).unwrap();
-            let found = x.read(&gpu, 4).unwrap();
-            for (stream, found) in found.chunks_exact(cols).enumerate() {
-                let id = ids[stream / 4] as usize;
-                for (found, value) in found.iter().zip(&table.values[id * cols..]) {
-                    // The subtraction of a minimum may be fused with the product before it.
-                    assert!((found - value).abs() <= 1e-6 * (1.0 + value.abs()), "{format}: {found} for {value}");
-                }
-            }
+            selftest::compare_embedding(&mut verdict, &gpu, &linear, &table).unwrap();
+            right(&format!("{format}"), &verdict);
         }
     }
 }

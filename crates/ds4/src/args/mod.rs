@@ -13,6 +13,7 @@ mod inspect;
 mod kv;
 mod quantize;
 mod run;
+mod selftest;
 mod serve;
 mod steer;
 mod tokenize;
@@ -30,6 +31,7 @@ pub use inspect::InspectArgs;
 pub use kv::{KeepArgs, Kv, KvExport, KvImport, KvLs, KvPrune, KvShow, KvVerify, SessionsArgs, StoreArgs};
 pub use quantize::QuantizeArgs;
 pub use run::{ComputeArgs, DraftArgs, OnOff, RunArgs, SamplingArgs};
+pub use selftest::SelftestArgs;
 pub use serve::ServeArgs;
 pub use steer::{DirectionArgs, SteerArgs};
 pub use tokenize::TokenizeArgs;
@@ -104,6 +106,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List the GPUs that --backend gpu can use
     Devices(DevicesArgs),
+    /// Check that a GPU computes what it should, and measure how fast
+    Selftest(SelftestArgs),
     /// Show the tokens of a text
     Tokenize(TokenizeArgs),
     /// Write a model with tensors of other types

@@ -18,6 +18,7 @@ mod interrupt;
 mod kv;
 mod quantize;
 mod run;
+mod selftest;
 #[cfg(unix)]
 mod setup;
 mod steering;

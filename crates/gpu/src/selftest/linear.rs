@@ -1,0 +1,374 @@
+//! Products of weight matrices with activations against f64 sums over dequantised weights.
+
+use super::weights::{Random, Weights, block_most, close, matrix_bytes, product, shape};
+use super::{Case, Shapes, Trial, Verdict, Work};
+use crate::gpu::{Gpu, words};
+use crate::ops::linear::{Limits, Linear};
+use crate::rows::{Rows, Vector};
+use crate::weights::Matrix;
+use ds4_engine::backend::MatrixShape;
+use ds4_engine::{Precision, Result};
+use ds4_quant::Format;
+use std::collections::HashMap;
+
+/// What exact mode may err by, of Σ|w·x|; fast mode also by what rounding the activations to bytes changes at most, and by the second.
+const EXACT: f64 = 4e-7;
+const FAST: f64 = 1e-5;
+/// Multiplications of a reference in f64 that still take no time.
+const REFERENCE_PRODUCTS: usize = 1 << 25;
+/// Bytes beyond which weights do not stay in a cache, and the most copies for that.
+const ROTATION_BYTES: usize = 160 << 20;
+const COPIES_MAX: usize = 48;
+/// Rows of small cases: one, a few, and more than a pass serves.
+const SMALL_ROWS: [usize; 3] = [1, 3, 17];
+
+/// Products of `w` with the rows of `x`.
+pub struct Product<'a> {
+    /// What is computed, for messages.
+    pub what: &'a str,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Weights.
+    pub w: &'a Weights,
+    /// Activations, `x_width` a row.
+    pub x: &'a [f32],
+    /// Values of a row of `x`.
+    pub x_width: usize,
+    /// Results, `out_width` a row.
+    pub out: &'a [f32],
+    /// Values of a row of `out`.
+    pub out_width: usize,
+    /// Rows of the matrix for each group, which sees only its part of `x`; all where there are no groups.
+    pub per_group: usize,
+}
+
+/// Compares all rows, and as many values of each as take no time; others must only be numbers.
+pub fn compare(verdict: &mut Verdict, p: &Product<'_>) {
+    let MatrixShape { rows: n, cols, .. } = p.w.matrix.shape;
+    let rows = p.x.len() / p.x_width;
+    let mut most = HashMap::new();
+    for o in some(n, REFERENCE_PRODUCTS / (rows * cols)) {
+        let (w, begin) = (p.w.row(o), o / p.per_group * cols);
+        for r in 0..rows {
+            let x = &p.x[r * p.x_width + begin..][..cols];
+            let most = most.entry((r, begin)).or_insert_with(|| block_most(x));
+            let (sum, size, change) = product(&w, x, most);
+            let allowed = EXACT * size + if p.precision == Precision::Fast { change + FAST * size } else { 0.0 };
+            let found = p.out[r * p.out_width + o];
+            let error = (f64::from(found) - sum).abs();
+            verdict.see(error, allowed, || format!("{}, row {r}, value {o}: {found} for {sum}", p.what));
+        }
+    }
+    for (r, out) in p.out.chunks_exact(p.out_width).enumerate() {
+        let missing = out[..n].iter().position(|v| !v.is_finite());
+        verdict.require(missing.is_none(), || format!("{}, row {r}: no number at {missing:?}", p.what));
+        let is_left = out[n..].iter().all(|v| v.is_nan());
+        verdict.require(is_left, || format!("{}, row {r}: written beyond the matrix", p.what));
+    }
+}
+
+/// At most about `most` of `n` numbers, spread evenly, the first and the last among them.
+pub(super) fn some(n: usize, most: usize) -> Vec<usize> {
+    // Odd, so that every place in a tile has its turn.
+    let step = n.div_ceil(most.max(2)) | 1;
+    let mut all: Vec<usize> = (0..n).step_by(if step <= 1 { 1 } else { step }).collect();
+    if all.last().is_some_and(|last| last + 1 < n) {
+        all.push(n - 1);
+    }
+    all
+}
+
+/// Rows that show what was not written.
+///
+/// # Errors
+/// Out of memory.
+pub fn poisoned(gpu: &Gpu, rows: usize, width: usize) -> Result<Rows> {
+    Rows::of(gpu, &vec![f32::NAN; rows * width], width)
+}
+
+/// A width of rows that is as odd as the format allows.
+pub fn odd_cols(format: Format) -> usize {
+    match format.block_len() {
+        1 => 72,
+        32 => 96,
+        _ => 512,
+    }
+}
+
+const PRECISIONS: [Precision; 2] = [Precision::Exact, Precision::Fast];
+
+/// Cases of products and embeddings.
+pub(super) fn cases(shapes: Shapes) -> Vec<Case> {
+    match shapes {
+        Shapes::Small => {
+            let mut all: Vec<Case> = Vec::new();
+            for format in Format::ALL {
+                let shape = format!("{format} 83×{}, rows {SMALL_ROWS:?}", odd_cols(format));
+                all.push(Case::small("product", shape, move |trial| small(trial, format)));
+            }
+            all.push(Case::small("products, normed", "mixed formats ×256, rows [1, 4, 20]".to_owned(), mixed));
+            all.push(Case::small("product of groups", "4×24×64 Q8_0, rows [1, 3, 18]".to_owned(), groups));
+            all.push(Case::small("embedding", "every format, 4 rows".to_owned(), embeddings));
+            all
+        }
+        Shapes::Model => {
+            let rows = [(1, Precision::Exact), (1, Precision::Fast), (4, Precision::Fast), (16, Precision::Fast)];
+            let more = [(512, Precision::Exact), (512, Precision::Fast)];
+            let mut all = Vec::new();
+            for product in model_products() {
+                for (rows, precision) in rows.into_iter().chain(more) {
+                    let shape = format!("{}, {precision:?}, {rows} rows", product.name);
+                    let product = product.clone();
+                    all.push(Case::model("product", shape, move |trial| model(trial, &product, rows, precision)));
+                }
+            }
+            all
+        }
+    }
+}
+
+fn limits(rows: usize) -> Limits {
+    Limits { rows, cols: 4096, normed_cols: 4096 }
+}
+
+fn small(trial: &mut Trial<'_>, format: Format) -> Result<()> {
+    let (gpu, cols) = (trial.gpu, odd_cols(format));
+    for precision in PRECISIONS {
+        let linear = Linear::new(gpu, precision, limits(64))?;
+        let mut random = Random(7);
+        let w = Weights::random(gpu, &mut random, format, shape(83, cols, 1))?;
+        for rows in SMALL_ROWS {
+            let values = random.values(rows * cols);
+            let (x, out) = (Rows::of(gpu, &values, cols)?, poisoned(gpu, rows, 90)?);
+            linear.project(gpu, rows, &x, None, &[(&w.matrix, &out)])?;
+            let (what, out) = (format!("{precision:?}, {rows} rows"), out.read(gpu, rows)?);
+            let product = Product {
+                what: &what,
+                precision,
+                w: &w,
+                x: &values,
+                x_width: cols,
+                out: &out,
+                out_width: 90,
+                per_group: 83,
+            };
+            compare(&mut trial.outcome.verdict, &product);
+        }
+    }
+    Ok(())
+}
+
+/// The same after a norm.
+pub fn normed(x: &[f32], gains: &[f32], eps: f32) -> Vec<f32> {
+    x.chunks_exact(gains.len())
+        .flat_map(|x| {
+            let square: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
+            let factor = 1.0 / (square / gains.len() as f64 + f64::from(eps)).sqrt();
+            x.iter().zip(gains).map(move |(v, g)| (f64::from(*v) * factor * f64::from(*g)) as f32)
+        })
+        .collect()
+}
+
+fn mixed(trial: &mut Trial<'_>) -> Result<()> {
+    let formats = [Format::Q8_0, Format::F16, Format::Iq2Xxs, Format::Q2K, Format::F32, Format::Q4K, Format::Q8_0];
+    let gpu = trial.gpu;
+    for precision in PRECISIONS {
+        let linear = Linear::new(gpu, precision, limits(64))?;
+        let (mut random, cols, eps) = (Random(8), 256, 1e-6f32);
+        let all = (0..)
+            .zip(formats)
+            .map(|(i, format)| Weights::random(gpu, &mut random, format, shape(16 + 9 * i, cols, 1)))
+            .collect::<Result<Vec<_>>>()?;
+        let gains = random.values(cols);
+        let norm = Vector::new(gpu, &gains)?;
+        for rows in [1, 4, 20] {
+            let values = random.values(rows * cols);
+            let x = Rows::of(gpu, &values, cols)?;
+            let outs = all.iter().map(|w| poisoned(gpu, rows, w.matrix.shape.rows)).collect::<Result<Vec<_>>>()?;
+            let list: Vec<(&Matrix, &Rows)> = all.iter().map(|w| &w.matrix).zip(&outs).collect();
+            linear.project(gpu, rows, &x, Some((&norm, eps)), &list)?;
+            let expected = normed(&values, &gains, eps);
+            for (w, out) in all.iter().zip(&outs) {
+                let (what, n) = (format!("{} {precision:?}, {rows} rows", w.matrix.format), out.width);
+                let out = out.read(gpu, rows)?;
+                let product = Product {
+                    what: &what,
+                    precision,
+                    w,
+                    x: &expected,
+                    x_width: cols,
+                    out: &out,
+                    out_width: n,
+                    per_group: n,
+                };
+                compare(&mut trial.outcome.verdict, &product);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn groups(trial: &mut Trial<'_>) -> Result<()> {
+    let (gpu, cols, groups, per_group) = (trial.gpu, 64, 4, 24);
+    for precision in PRECISIONS {
+        let linear = Linear::new(gpu, precision, limits(64))?;
+        let mut random = Random(9);
+        let w = Weights::random(gpu, &mut random, Format::Q8_0, shape(groups * per_group, cols, 1))?;
+        for rows in [1, 3, 18] {
+            let (width, n) = (groups * cols, groups * per_group);
+            let values = random.values(rows * width);
+            let (x, out) = (Rows::of(gpu, &values, width)?, poisoned(gpu, rows, n)?);
+            linear.project_grouped(gpu, rows, groups, &w.matrix, &x, &out)?;
+            let (what, out) = (format!("{precision:?}, {rows} rows"), out.read(gpu, rows)?);
+            let product = Product {
+                what: &what,
+                precision,
+                w: &w,
+                x: &values,
+                x_width: width,
+                out: &out,
+                out_width: n,
+                per_group,
+            };
+            compare(&mut trial.outcome.verdict, &product);
+        }
+    }
+    Ok(())
+}
+
+fn embeddings(trial: &mut Trial<'_>) -> Result<()> {
+    let gpu = trial.gpu;
+    let linear = Linear::new(gpu, Precision::Exact, limits(64))?;
+    for format in Format::ALL {
+        let cols = odd_cols(format);
+        let table = Weights::random(gpu, &mut Random(11), format, shape(20, cols, 1))?;
+        compare_embedding(&mut trial.outcome.verdict, gpu, &linear, &table)?;
+    }
+    Ok(())
+}
+
+/// Rows of a table with at least 20 rows go to each of the four streams.
+///
+/// # Errors
+/// The device failed.
+pub fn compare_embedding(verdict: &mut Verdict, gpu: &Gpu, linear: &Linear, table: &Weights) -> Result<()> {
+    let (ids, cols) = ([3u32, 19, 0, 3], table.matrix.shape.cols);
+    let (ids_buffer, x) = (gpu.buffer_of("ids", &words(&ids))?, poisoned(gpu, 4, 4 * cols)?);
+    linear.embed(gpu, 4, &ids_buffer, &table.matrix, &x)?;
+    let found = x.read(gpu, 4)?;
+    for (stream, found) in found.chunks_exact(cols).enumerate() {
+        let want: Vec<f64> = table.row(ids[stream / 4] as usize).iter().map(|v| f64::from(*v)).collect();
+        // The subtraction of a minimum may be fused with the product before it.
+        close(verdict, &format!("{} stream {stream}", table.matrix.format), found, &want, 1e-6);
+    }
+    Ok(())
+}
+
+/// A product of the model: matrices of one input.
+#[derive(Clone)]
+pub struct ModelProduct {
+    /// Its name.
+    pub name: &'static str,
+    /// Format and shape of each matrix.
+    pub parts: Vec<(Format, MatrixShape)>,
+    /// Groups, each of which sees its own part of the input.
+    pub groups: usize,
+    /// Whether the input is normed on the way.
+    pub is_normed: bool,
+}
+
+impl ModelProduct {
+    /// Bytes of all matrices.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|(format, shape)| matrix_bytes(*format, *shape)).sum()
+    }
+
+    /// Multiplications for a row.
+    pub fn products(&self) -> usize {
+        self.parts.iter().map(|(_, shape)| shape.rows * shape.cols).sum()
+    }
+
+    /// How many copies of the matrices exceed every cache.
+    pub fn copies(&self) -> usize {
+        (ROTATION_BYTES / self.bytes() + 1).min(COPIES_MAX)
+    }
+}
+
+/// The products of DeepSeek V4 Flash, and matrices of its experts' formats.
+pub fn model_products() -> Vec<ModelProduct> {
+    let q8 = |rows, cols| (Format::Q8_0, shape(rows, cols, 1));
+    let f16 = |rows, cols| (Format::F16, shape(rows, cols, 1));
+    let of = |format, rows, cols| vec![(format, shape(rows, cols, 1))];
+    let case = |name, parts| ModelProduct { name, parts, groups: 1, is_normed: false };
+    vec![
+        case("q_a", vec![q8(1024, 4096)]),
+        ModelProduct { is_normed: true, ..case("q_b, normed", vec![q8(32768, 1024)]) },
+        case("kv", vec![q8(512, 4096)]),
+        ModelProduct { groups: 8, ..case("out_a, 8 groups", vec![q8(8192, 4096)]) },
+        case("out_b", vec![q8(4096, 8192)]),
+        case("compressor", vec![f16(1024, 4096)]),
+        case("router", vec![f16(256, 4096)]),
+        case("from h, dense layer", vec![q8(1024, 4096), q8(512, 4096)]),
+        case(
+            "from h, ratio 4",
+            vec![
+                q8(1024, 4096),
+                q8(512, 4096),
+                f16(1024, 4096),
+                f16(1024, 4096),
+                f16(256, 4096),
+                f16(256, 4096),
+                f16(64, 4096),
+            ],
+        ),
+        ModelProduct { is_normed: true, ..case("index q, normed with q_b", vec![q8(32768, 1024), f16(8192, 1024)]) },
+        case("shared gate and up", vec![q8(2048, 4096), q8(2048, 4096)]),
+        case("iq2_xxs", of(Format::Iq2Xxs, 32768, 4096)),
+        case("q2_k", of(Format::Q2K, 32768, 2048)),
+        case("q4_k", of(Format::Q4K, 16384, 4096)),
+        case("head", vec![q8(129_280, 4096)]),
+    ]
+}
+
+fn model(trial: &mut Trial<'_>, p: &ModelProduct, rows: usize, precision: Precision) -> Result<()> {
+    let (gpu, mut random, cols) = (trial.gpu, Random(10), p.parts[0].1.cols);
+    let width = p.groups * cols;
+    let linear = Linear::new(gpu, precision, Limits { rows, cols: width, normed_cols: cols })?;
+    let first = p
+        .parts
+        .iter()
+        .map(|(format, shape)| Weights::random(gpu, &mut random, *format, *shape))
+        .collect::<Result<Vec<_>>>()?;
+    let (values, gains, eps) = (random.values(rows * width), random.values(cols), 1e-6);
+    let (x, norm) = (Rows::of(gpu, &values, width)?, Vector::new(gpu, &gains)?);
+    let outs = p.parts.iter().map(|(_, of)| poisoned(gpu, rows, of.rows)).collect::<Result<Vec<_>>>()?;
+    let go = |weights: &[Weights]| {
+        if p.groups > 1 {
+            return linear.project_grouped(gpu, rows, p.groups, &weights[0].matrix, &x, &outs[0]);
+        }
+        let list: Vec<(&Matrix, &Rows)> = weights.iter().map(|w| &w.matrix).zip(&outs).collect();
+        linear.project(gpu, rows, &x, p.is_normed.then_some((&norm, eps)), &list)
+    };
+    go(&first)?;
+    let expected = if p.is_normed { normed(&values, &gains, eps) } else { values };
+    for (w, out) in first.iter().zip(&outs) {
+        let (what, n) = (w.matrix.format.to_string(), out.width);
+        let out = out.read(gpu, rows)?;
+        let per_group = n / p.groups;
+        let product =
+            Product { what: &what, precision, w, x: &expected, x_width: width, out: &out, out_width: n, per_group };
+        compare(&mut trial.outcome.verdict, &product);
+    }
+    let mut copies = vec![first];
+    if !gpu.caps().is_software {
+        for _ in 1..p.copies() {
+            copies.push(copies[0].iter().map(|w| w.again(gpu)).collect::<Result<_>>()?);
+        }
+    }
+    let outputs: usize = p.parts.iter().map(|(_, of)| of.rows).sum();
+    let work = Work {
+        bytes: (p.bytes() + 4 * rows * (width + outputs)) as f64,
+        operations: 2.0 * (rows * p.products()) as f64,
+    };
+    trial.time(p.name, work, |i| go(&copies[i % copies.len()]))
+}
