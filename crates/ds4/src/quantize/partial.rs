@@ -24,7 +24,8 @@ pub struct Partial<'a> {
     job: String,
     position: &'a Cell<u64>,
     resumed: u64,
-    saved: Instant,
+    /// When it was last made durable; at first as soon as there is anything.
+    saved: Option<Instant>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,7 +65,7 @@ impl<'a> Partial<'a> {
         };
         file.set_len(resumed).and_then(|()| file.seek(SeekFrom::Start(resumed))).with_context(writing)?;
         position.set(0);
-        Ok(Self { path, state_path, file, job, position, resumed, saved: Instant::now() })
+        Ok(Self { path, state_path, file, job, position, resumed, saved: None })
     }
 
     /// Bytes that an earlier run has written.
@@ -101,7 +102,7 @@ impl<'a> Partial<'a> {
         file.write_all(&serde_json::to_vec(&state)?)?;
         file.sync_data()?;
         fs::rename(&next, &self.state_path)?;
-        self.saved = Instant::now();
+        self.saved = Some(Instant::now());
         Ok(())
     }
 }
@@ -117,7 +118,7 @@ impl Write for Partial<'_> {
         let there = self.resumed.saturating_sub(self.position.get()).min(bytes.len() as u64);
         self.file.write_all(&bytes[there as usize..])?;
         self.position.set(self.position.get() + bytes.len() as u64);
-        if self.position.get() > self.resumed && self.saved.elapsed() > INTERVAL {
+        if self.position.get() > self.resumed && self.saved.is_none_or(|saved| saved.elapsed() > INTERVAL) {
             self.save()?;
         }
         Ok(bytes.len())
