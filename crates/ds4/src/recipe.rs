@@ -1,7 +1,6 @@
 //! Which tensors a quantisation recipe treats alike, and the format that it gives them (`spec/quants.md` §3).
 
 use clap::ValueEnum;
-use ds4_gguf::TensorType;
 use ds4_quant::Format;
 
 /// Tensors that a recipe treats alike, in the order in which they are shown.
@@ -123,21 +122,6 @@ impl Recipe {
             (Recipe::Q2, Family::RoutedDown) => Some(Format::Q2K),
             (Recipe::Q4, Family::RoutedGateUp | Family::RoutedDown) => Some(Format::Q4K),
         }
-    }
-}
-
-/// The type of tensors in `format`.
-pub const fn tensor_type(format: Format) -> TensorType {
-    match format {
-        Format::F32 => TensorType::F32,
-        Format::F16 => TensorType::F16,
-        Format::Bf16 => TensorType::Bf16,
-        Format::Q8_0 => TensorType::Q8_0,
-        Format::Q2K => TensorType::Q2K,
-        Format::Q4K => TensorType::Q4K,
-        Format::Q5K => TensorType::Q5K,
-        Format::Q6K => TensorType::Q6K,
-        Format::Iq2Xxs => TensorType::Iq2Xxs,
     }
 }
 

@@ -165,6 +165,21 @@ pub fn format_of(ty: TensorType) -> Option<Format> {
     Format::ALL.into_iter().find(same_name)
 }
 
+/// The type of tensors in `format`.
+pub const fn tensor_type(format: Format) -> TensorType {
+    match format {
+        Format::F32 => TensorType::F32,
+        Format::F16 => TensorType::F16,
+        Format::Bf16 => TensorType::Bf16,
+        Format::Q8_0 => TensorType::Q8_0,
+        Format::Q2K => TensorType::Q2K,
+        Format::Q4K => TensorType::Q4K,
+        Format::Q5K => TensorType::Q5K,
+        Format::Q6K => TensorType::Q6K,
+        Format::Iq2Xxs => TensorType::Iq2Xxs,
+    }
+}
+
 /// Types that weights may have, for messages. Even vectors may have any: quantisers do not spare the positional biases.
 const MATRIX_TYPES: &str = "F32, F16, BF16, Q8_0, Q2_K, Q4_K, Q5_K, Q6_K or IQ2_XXS";
 

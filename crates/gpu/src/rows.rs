@@ -3,7 +3,7 @@
 use crate::gpu::{Buffer, Gpu, floats, to_floats};
 use ds4_engine::Result;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Units of 16 bytes that 64 values take as bytes (`kernels/linear/quantize.wgsl`).
 pub(crate) const BYTE_UNITS: usize = 6;
@@ -18,7 +18,8 @@ pub struct Rows {
     pub width: usize,
     rows: usize,
     bytes: OnceLock<Buffer>,
-    has_bytes: AtomicBool,
+    /// Rows whose bytes are those of the values.
+    byte_rows: AtomicUsize,
 }
 
 impl Rows {
@@ -39,7 +40,7 @@ impl Rows {
     }
 
     fn with(buffer: Buffer, rows: usize, width: usize) -> Self {
-        Self { buffer, width, rows, bytes: OnceLock::new(), has_bytes: AtomicBool::new(false) }
+        Self { buffer, width, rows, bytes: OnceLock::new(), byte_rows: AtomicUsize::new(0) }
     }
 
     /// Where the rows are kept as bytes, 16 rows at most.
@@ -51,14 +52,14 @@ impl Rows {
         self.bytes.get().ok_or_else(|| ds4_engine::Error::Device("no quantised activations".to_owned()))
     }
 
-    /// To be told by every operation that writes the rows: whether it also wrote them as bytes.
-    pub(crate) fn written(&self, with_bytes: bool) {
-        self.has_bytes.store(with_bytes, Ordering::Relaxed);
+    /// To be told by every operation that writes rows: how many of them it wrote as bytes too.
+    pub(crate) fn written(&self, byte_rows: usize) {
+        self.byte_rows.store(byte_rows, Ordering::Relaxed);
     }
 
-    /// Whether the bytes are those of the values.
-    pub(crate) fn has_bytes(&self) -> bool {
-        self.has_bytes.load(Ordering::Relaxed)
+    /// Whether the first `rows` rows are there as bytes.
+    pub(crate) fn has_bytes(&self, rows: usize) -> bool {
+        self.byte_rows.load(Ordering::Relaxed) >= rows
     }
 
     /// Waits for the first `rows` rows.

@@ -57,6 +57,13 @@ fn without_subgroups() {
     }
 }
 
+/// As for devices whose compilers leave loops as they are.
+#[test]
+fn loops_written_out() {
+    let limit = |caps: Caps| Caps { is_software: false, ..caps };
+    check(SMALL, Native, limit, &[126, 515], &[&[1, 1], &[6, 1]]);
+}
+
 #[test]
 fn the_true_shape() {
     check(FULL, Native, ALL, &[2560, 127], &[&[1, 1], &[3, 2]]);

@@ -101,19 +101,27 @@ fn groups_see_their_own_part() {
     for gpu in devices() {
         for precision in [Precision::Exact, Precision::Fast] {
             let linear = linear(&gpu, precision);
-            for (format, cols, groups, per_group) in
-                [(Format::Q8_0, 64, 4, 24), (Format::F16, 40, 2, 70), (Format::Q4K, 256, 3, 5)]
-            {
+            for (format, cols, groups, per_group) in [
+                (Format::Q8_0, 64, 4, 24),
+                (Format::Q8_0, 64, 4, 64),
+                (Format::F16, 40, 2, 70),
+                (Format::Q4K, 256, 3, 5),
+            ] {
                 let mut random = Random(9);
                 let w = random_weights(&gpu, &mut random, format, shape(groups * per_group, cols, 1));
                 for rows in [1, 3, 8, 18] {
                     let (width, n) = (groups * cols, groups * per_group);
                     let values = random.values(rows * width);
-                    let (x, out) = (Rows::of(&gpu, &values, width).unwrap(), poisoned(&gpu, rows, n));
-                    linear.project_grouped(&gpu, rows, groups, &w.matrix, &x, &out).unwrap();
-                    let out = out.read(&gpu, rows).unwrap();
+                    let (x, on) = (Rows::of(&gpu, &values, width).unwrap(), poisoned(&gpu, rows, n));
+                    linear.project_grouped(&gpu, rows, groups, &w.matrix, &x, &on).unwrap();
+                    let out = on.read(&gpu, rows).unwrap();
                     let what = format!("{groups} groups of {format} {precision:?} {rows} rows");
                     check(&what, precision, &w, &values, width, &out, n, per_group);
+                    if n.is_multiple_of(32) {
+                        let mut verdict = Verdict::default();
+                        selftest::compare_consumed(&mut verdict, &gpu, &on, rows).unwrap();
+                        right(&what, &verdict);
+                    }
                 }
             }
         }

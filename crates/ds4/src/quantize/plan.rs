@@ -1,10 +1,10 @@
 //! What happens to each tensor.
 
-use crate::recipe::{Family, Recipe, tensor_type};
+use crate::recipe::{Family, Recipe};
 use anyhow::{Context, Result, anyhow, bail};
 use ds4_convert::checkpoint::{Checkpoint, Matrix};
 use ds4_convert::{Importance, names};
-use ds4_engine::weights::format_of;
+use ds4_engine::weights::{format_of, tensor_type};
 use ds4_gguf::{File, TensorInfo, TensorType};
 use ds4_quant::Format;
 

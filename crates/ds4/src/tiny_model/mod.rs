@@ -9,8 +9,9 @@ mod plan;
 mod random;
 mod vocabulary;
 
-use crate::recipe::{Family, Recipe, tensor_type};
+use crate::recipe::{Family, Recipe};
 use anyhow::Result;
+use ds4_engine::weights::tensor_type;
 use ds4_gguf::{TensorType, Writer};
 use ds4_quant::{Format, quantize};
 use plan::{Fill, Tensor};

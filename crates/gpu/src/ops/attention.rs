@@ -248,7 +248,6 @@ impl Attention {
         selection: Option<&Selection>,
     ) -> Result<()> {
         let (gpu, kernels, shape) = (self.gpu(), self.kernels(il)?, self.pool.shape());
-        q.written(false);
         let layers = self.pool.layers();
         let memory = &layers[il];
         let chosen = selection.and_then(Selection::chosen);
@@ -263,7 +262,7 @@ impl Attention {
         // Only what is joined from parts, or comes from the kernel of few rows, leaves as bytes too.
         let emits = self.emits && step.rows <= BYTE_ROWS_MAX && (units.is_none() || splits > 1);
         let bytes = if self.emits { Some(q.bytes(gpu)?) } else { None };
-        q.written(emits);
+        q.written(if emits { step.rows } else { 0 });
         match units {
             Some(kernel) => {
                 let mut buffers = vec![&q.buffer, &q.buffer];

@@ -80,7 +80,7 @@ impl Attention {
     pub fn prepare(&self, step: &StepData, il: usize, p: Preparing<'_>) -> Result<()> {
         let (gpu, kernels, kind, shape) = (self.gpu(), self.kernels(il)?, self.kind(il), self.pool.shape());
         let norms = self.norms(il, &p)?;
-        [Some(p.q), Some(p.kv), p.index_q].into_iter().flatten().for_each(|rows| rows.written(false));
+        [Some(p.q), Some(p.kv), p.index_q].into_iter().flatten().for_each(|rows| rows.written(0));
         let layers = self.pool.layers();
         let memory = &layers[il];
         let mut buffers = vec![&p.q.buffer, &p.kv.buffer, &*norms, &step.data, &memory.frontier];

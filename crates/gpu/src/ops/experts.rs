@@ -217,7 +217,7 @@ impl Experts {
             buffers.push(&self.mid_bytes);
         }
         buffers.extend([routes, &y.buffer]);
-        y.written(false);
+        y.written(0);
         if has_lattice(&uses) {
             buffers.push(linear.lattice());
         }
@@ -334,7 +334,7 @@ impl Experts {
             gpu.kernel("expert sum", &constants, &[part!("gather")])
         })?;
         let grid = [(embd as u32 / 4).div_ceil(THREADS), rows as u32, 1];
-        y.written(false);
+        y.written(0);
         gpu.dispatch(&kernel, &[&self.down.buffer, &self.shared_down.buffer, &y.buffer], &[], grid)
     }
 

@@ -103,12 +103,14 @@ impl Hyper {
             ("EXPAND", u32::from(expand)),
             ("F16", u32::from(is_f16)),
             ("CHOSEN", u32::from(rows == MixRows::Chosen)),
+            ("RB", MIX_ROWS),
         ];
+        let shared = include_str!("../kernels/hyper/mix_values.wgsl");
         let text = match rows {
             MixRows::Many => include_str!("../kernels/hyper/mix_many.wgsl"),
             _ => include_str!("../kernels/hyper/mix.wgsl"),
         };
-        gpu.kernel("hc_mix", &constants, &[text, sum])
+        gpu.kernel("hc_mix", &constants, &[shared, text, sum])
     }
 
     /// The sums that [`collapse_parts`](Self::collapse_parts) needs; with `y` after `X ← expand(X)`.
@@ -132,7 +134,7 @@ impl Hyper {
         let kernel = self.mix_kernel(gpu, values, y.is_some(), is_f16, which)?;
         let project = project.map_or(&mix.buffer, |(project, _)| project);
         if y.is_some() {
-            x.written(false);
+            x.written(0);
         }
         let y = y.map_or(&mix.buffer, |y| &y.buffer);
         let buffers = [project, &x.buffer, &self.part, y, &mix.buffer, &self.chosen];
@@ -183,7 +185,7 @@ impl Hyper {
         if emits {
             buffers.push(h.bytes(gpu)?);
         }
-        h.written(emits);
+        h.written(if emits { rows } else { 0 });
         let immediates = [self.rms_eps.to_bits(), self.hc_eps.to_bits(), self.rounds];
         gpu.dispatch(&kernel, &buffers, &immediates, [if is_head { 1 } else { 2 }, rows as u32, 1])
     }
@@ -240,6 +242,6 @@ pub fn rms_norm(gpu: &Gpu, rows: usize, norm: &Vector, eps: f32, x: &Rows) -> Re
     let constants = [("WG", threads), ("SUBGROUP", parts::subgroup(caps))];
     let sources = [parts::sums(caps, threads), include_str!("../kernels/hyper/norm.wgsl")];
     let kernel = gpu.kernel("rms_norm", &constants, &sources)?;
-    x.written(false);
+    x.written(0);
     gpu.dispatch(&kernel, &[&norm.buffer, &x.buffer], &[x.width as u32, eps.to_bits()], [rows as u32, 1, 1])
 }

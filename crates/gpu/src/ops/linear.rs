@@ -363,7 +363,7 @@ impl Linear {
             if emits {
                 buffers.push(to.bytes(gpu)?);
             }
-            to.written(emits);
+            to.written(if emits { rows } else { 0 });
         }
         let key = Key::Pass { uses, is_normed: float_norm.is_some(), emits };
         let kernel = self.kernel(key, |key| {
@@ -376,10 +376,10 @@ impl Linear {
 
     /// The first `rows` rows of `x`, normed if asked, are there as bytes afterwards.
     pub(crate) fn quantized(&self, gpu: &Gpu, rows: usize, x: &Rows, norm: Option<(&Vector, f32)>) -> Result<()> {
-        if norm.is_none() && x.has_bytes() {
+        if norm.is_none() && x.has_bytes(rows) {
             return Ok(());
         }
-        x.written(norm.is_none());
+        x.written(if norm.is_none() { rows } else { 0 });
         let cols = x.width;
         let kernel = self.kernel(Key::Quantize { cols, is_normed: norm.is_some() }, |_| {
             let text = concat!(part!("block"), part!("quantize"));
@@ -468,7 +468,7 @@ impl Linear {
             buffers.push(&self.lattice);
         }
         buffers.extend([&*w.buffer, &out.buffer]);
-        out.written(false);
+        out.written(0);
         let tiles = slots.map_or(rows.div_ceil(tile.rows) as u32, |slots| slots.count);
         let grid = [w_use.out.div_ceil(tile.out) as u32, tiles, groups as u32];
         gpu.dispatch(&kernel, &buffers, &[rows as u32], grid)
@@ -496,7 +496,7 @@ impl Linear {
             buffers.push(&self.lattice);
         }
         buffers.extend([&*table.buffer, &x.buffer]);
-        x.written(false);
+        x.written(0);
         let chunks = (cols / (4 * w.vectors())) as u32;
         gpu.dispatch(&kernel, &buffers, &[], [chunks.div_ceil(THREADS), rows as u32, 1])
     }

@@ -362,6 +362,7 @@ impl Bench {
             let used = is_selected.then_some(&selection);
             self.attend(&data, il, &on, used)?;
             let got = on.q.read(&self.gpu, rows)?;
+            super::linear::compare_consumed(verdict, &self.gpu, &on.q, rows)?;
             let latents = on.kv.read(&self.gpu, rows)?;
             let chosen = used.map(|s| s.read(&self.gpu, rows, c.top_k)).transpose()?;
             if let Some(chosen) = &chosen {

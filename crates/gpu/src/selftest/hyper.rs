@@ -171,6 +171,8 @@ pub fn check_streams(verdict: &mut Verdict, gpu: &Gpu, embd: usize, rows: usize,
         let wide: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
         close(verdict, "e", &e[i * embd..][..embd], &collapsed(&wide, &pre, &s.norm, eps), 1e-5);
     }
+    super::linear::compare_consumed(verdict, gpu, &s.h_on, rows)?;
+    super::linear::compare_consumed(verdict, gpu, &e_on, chosen.len())?;
 
     // Expand alone gives the same X as before.
     let (x_on, mix_on) = (Rows::of(gpu, &s.x, 4 * embd)?, Rows::of(gpu, &s.mix, MIX)?);

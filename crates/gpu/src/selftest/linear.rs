@@ -67,6 +67,35 @@ pub fn compare(verdict: &mut Verdict, p: &Product<'_>) {
     }
 }
 
+/// Whether a product takes `x` rightly, as the operation before left it: as bytes, where it wrote them. Compared with the product of the values that can be read.
+///
+/// # Errors
+/// The device failed.
+pub fn compare_consumed(verdict: &mut Verdict, gpu: &Gpu, x: &Rows, rows: usize) -> Result<()> {
+    let limits = Limits { rows, cols: x.width, normed_cols: x.width };
+    let linear = Linear::new(gpu, Precision::Fast, limits)?;
+    let values = x.read(gpu, rows)?;
+    // Minima need the sums of the bytes as well.
+    let fits = |format: &Format| x.width.is_multiple_of(format.block_len());
+    for format in [Format::Q8_0, Format::Q4K].into_iter().filter(fits) {
+        let w = Weights::random(gpu, &mut Random(12), format, shape(9, x.width, 1))?;
+        let out = poisoned(gpu, rows, 9)?;
+        linear.project(gpu, rows, x, None, &[(&w.matrix, &out)])?;
+        let product = Product {
+            what: "a product of what came out",
+            precision: Precision::Fast,
+            w: &w,
+            x: &values,
+            x_width: x.width,
+            out: &out.read(gpu, rows)?,
+            out_width: 9,
+            per_group: 9,
+        };
+        compare(verdict, &product);
+    }
+    Ok(())
+}
+
 /// At most about `most` of `n` numbers, spread evenly, the first and the last among them.
 pub(super) fn some(n: usize, most: usize) -> Vec<usize> {
     // Odd, so that every place in a tile has its turn.
@@ -107,7 +136,7 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Case> {
                 all.push(Case::small("product", shape, move |trial| small(trial, format)));
             }
             all.push(Case::small("products, normed", "mixed formats ×256, rows [1, 4, 20]".to_owned(), mixed));
-            all.push(Case::small("product of groups", "4×24×64 Q8_0, rows [1, 3, 18]".to_owned(), groups));
+            all.push(Case::small("product of groups", "4×64×64 Q8_0, rows [1, 3, 18]".to_owned(), groups));
             all.push(Case::small("embedding", "every format, 4 rows".to_owned(), embeddings));
             all
         }
@@ -209,7 +238,7 @@ fn mixed(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn groups(trial: &mut Trial<'_>) -> Result<()> {
-    let (gpu, cols, groups, per_group) = (trial.gpu, 64, 4, 24);
+    let (gpu, cols, groups, per_group) = (trial.gpu, 64, 4, 64);
     for precision in PRECISIONS {
         let linear = Linear::new(gpu, precision, limits(64))?;
         let mut random = Random(9);
@@ -217,9 +246,9 @@ fn groups(trial: &mut Trial<'_>) -> Result<()> {
         for rows in [1, 3, 18] {
             let (width, n) = (groups * cols, groups * per_group);
             let values = random.values(rows * width);
-            let (x, out) = (Rows::of(gpu, &values, width)?, poisoned(gpu, rows, n)?);
-            linear.project_grouped(gpu, rows, groups, &w.matrix, &x, &out)?;
-            let (what, out) = (format!("{precision:?}, {rows} rows"), out.read(gpu, rows)?);
+            let (x, out_on) = (Rows::of(gpu, &values, width)?, poisoned(gpu, rows, n)?);
+            linear.project_grouped(gpu, rows, groups, &w.matrix, &x, &out_on)?;
+            let (what, out) = (format!("{precision:?}, {rows} rows"), out_on.read(gpu, rows)?);
             let product = Product {
                 what: &what,
                 precision,
@@ -231,6 +260,7 @@ fn groups(trial: &mut Trial<'_>) -> Result<()> {
                 per_group,
             };
             compare(&mut trial.outcome.verdict, &product);
+            compare_consumed(&mut trial.outcome.verdict, gpu, &out_on, rows)?;
         }
     }
     Ok(())

@@ -4,8 +4,9 @@ use super::Verdict;
 use crate::gpu::Gpu;
 use crate::weights::{Matrix, SharedTensors};
 use ds4_engine::backend::MatrixShape;
+use ds4_engine::weights::tensor_type;
 use ds4_engine::{Error, Result};
-use ds4_gguf::{File, TensorType, Writer};
+use ds4_gguf::{File, Writer};
 use ds4_quant::Format;
 use half::{bf16, f16};
 use std::sync::Arc;
@@ -53,21 +54,6 @@ pub fn random_blocks(random: &mut Random, format: Format, weights: usize) -> Vec
         }
     }
     bytes
-}
-
-/// The type that a file gives this format.
-pub fn tensor_type(format: Format) -> TensorType {
-    match format {
-        Format::F32 => TensorType::F32,
-        Format::F16 => TensorType::F16,
-        Format::Bf16 => TensorType::Bf16,
-        Format::Q8_0 => TensorType::Q8_0,
-        Format::Q2K => TensorType::Q2K,
-        Format::Q4K => TensorType::Q4K,
-        Format::Q5K => TensorType::Q5K,
-        Format::Q6K => TensorType::Q6K,
-        Format::Iq2Xxs => TensorType::Iq2Xxs,
-    }
 }
 
 /// A file with these matrices as tensors `m0`, `m1`, ….

@@ -1,29 +1,8 @@
-// §4: the products of the mix values, m = fn · X, and the sum of squares of X, in parts of 64 dims of each stream; before that, where
-// EXPAND is 1, X'_t = post_t·y + Σ_s C[s][t]·X_s. A workgroup takes one part of a row.
-// part[row][part][0 .. VALUES] = Σ fn·X over the part, part[row][part][VALUES] = Σ X².
-@group(0) @binding(0) var<storage, read> project: array<u32>;
-@group(0) @binding(1) var<storage, read_write> x: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> part: array<f32>;
-@group(0) @binding(3) var<storage, read> y: array<vec2<f32>>;
-@group(0) @binding(4) var<storage, read> mix: array<f32>;
+// The mix values of few rows, or of those that `chosen` names: a workgroup takes one part of a row.
 @group(0) @binding(5) var<storage, read> chosen: array<u32>;
 
-const PAIRS: u32 = 32u;
-const GROUPS: u32 = WG / PAIRS;
 // Values of a group of threads.
 const OWN: u32 = (VALUES + GROUPS - 1u) / GROUPS;
-const PARTS: u32 = E / 64u;
-
-var<workgroup> sums: array<f32, WG>;
-
-fn weight(value: u32, at: u32) -> vec2<f32> {
-    // Pair `at` of row `value`.
-    if (F16 == 1u) {
-        return unpack2x16float(project[value * (2u * E) + at]);
-    }
-    let first = 2u * (value * (2u * E) + at);
-    return vec2<f32>(bitcast<f32>(project[first]), bitcast<f32>(project[first + 1u]));
-}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

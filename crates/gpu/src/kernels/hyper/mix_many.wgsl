@@ -1,27 +1,7 @@
-// The same as `mix.wgsl` for many rows, where reading the projection is what takes time: a group of 32 threads takes RB rows at once, all
-// VALUES values of each, a pair of dims of each stream a thread. A workgroup has GROUPS such groups.
-@group(0) @binding(0) var<storage, read> project: array<u32>;
-@group(0) @binding(1) var<storage, read_write> x: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> part: array<f32>;
-@group(0) @binding(3) var<storage, read> y: array<vec2<f32>>;
-@group(0) @binding(4) var<storage, read> mix: array<f32>;
+// The mix values of many rows, where reading the projection is what takes time: a group of 32 threads takes RB rows at once, all VALUES
+// values of each, a pair of dims of each stream a thread. A workgroup has GROUPS such groups.
 struct Args { rows: u32 }
 var<immediate> args: Args;
-
-const PAIRS: u32 = 32u;
-const GROUPS: u32 = WG / PAIRS;
-const RB: u32 = 4u;
-const PARTS: u32 = E / 64u;
-
-var<workgroup> sums: array<f32, WG>;
-
-fn weight(value: u32, at: u32) -> vec2<f32> {
-    if (F16 == 1u) {
-        return unpack2x16float(project[value * (2u * E) + at]);
-    }
-    let first = 2u * (value * (2u * E) + at);
-    return vec2<f32>(bitcast<f32>(project[first]), bitcast<f32>(project[first + 1u]));
-}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
