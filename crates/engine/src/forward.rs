@@ -275,11 +275,17 @@ impl<B: Backend> Pass<'_, B> {
     /// §11, for the rows that want logits.
     fn logits(&self, ws: &mut Workspace<B>, wanted: &[usize], site: &HcSite<B>, norm: &B::Vector) -> Result<Vec<f32>> {
         let (b, w) = (self.backend, self.weights);
-        let mut logits = Vec::with_capacity(wanted.len() * self.step.config.vocab);
+        let mut logits = Vec::new();
         for rows in wanted.chunks(ws.heads) {
             b.head(&self.step, rows, site, norm, &ws.x, &mut ws.e)?;
             b.project(rows.len(), &ws.e, &mut [(&w.output, &mut ws.logits)])?;
-            logits.extend(b.read(&ws.logits, rows.len())?);
+            let some = b.read(&ws.logits, rows.len())?;
+            // Usually that is all: megabytes that need not move again.
+            if logits.is_empty() {
+                logits = some;
+            } else {
+                logits.extend(some);
+            }
         }
         Ok(logits)
     }

@@ -67,8 +67,9 @@ impl Rows {
     /// # Errors
     /// The device failed.
     pub fn read(&self, gpu: &Gpu, rows: usize) -> Result<Vec<f32>> {
-        let bytes = gpu.download(&self.buffer, 0, (4 * rows * self.width) as u64)?;
-        Ok(to_floats(&bytes))
+        let mut values = Vec::new();
+        gpu.download_with(&self.buffer, 0, (4 * rows * self.width) as u64, |bytes| values = to_floats(bytes))?;
+        Ok(values)
     }
 }
 

@@ -8,6 +8,10 @@ use std::time::Instant;
 const CALLS_MAX: usize = 2000;
 const PROFILED_CALLS_MAX: usize = 20;
 
+/// Seconds of work before a measurement: a device that was idle, while something was uploaded or compiled, raises its clocks only slowly. An
+/// H200 that had been idle for some seconds was seen to take four times as long for the first tens of milliseconds.
+const WARM_SECONDS: f64 = 0.25;
+
 /// What one call has to do at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
@@ -53,13 +57,23 @@ pub fn time(
     seconds: f64,
     mut call: impl FnMut(usize) -> Result<()>,
 ) -> Result<Speed> {
-    // Compiles, and raises the clocks.
+    // Compiles.
     call(0)?;
     gpu.wait()?;
-    let start = Instant::now();
-    call(1)?;
-    gpu.wait()?;
-    let calls = ((seconds / start.elapsed().as_secs_f64().max(1e-9)) as usize).clamp(1, CALLS_MAX);
+    let mut timed = || -> Result<f64> {
+        let start = Instant::now();
+        call(1)?;
+        gpu.wait()?;
+        Ok(start.elapsed().as_secs_f64().max(1e-9))
+    };
+    let mut one = timed()?;
+    if !gpu.caps().is_software {
+        let start = Instant::now();
+        while start.elapsed().as_secs_f64() < WARM_SECONDS {
+            one = timed()?;
+        }
+    }
+    let calls = ((seconds / one) as usize).clamp(1, CALLS_MAX);
     let start = Instant::now();
     (0..calls).try_for_each(&mut call)?;
     gpu.wait()?;
