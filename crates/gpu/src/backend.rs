@@ -7,7 +7,7 @@ use crate::ops::compressor::{Compressing, Preparing, Selection};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use crate::ops::hyper::{self, Hyper, Site};
 use crate::ops::linear::{Limits, Linear};
-use crate::ops::route::{self, Routing};
+use crate::ops::route::{Router, Routing};
 use crate::rows::{Rows, Vector};
 use crate::shape::Shape;
 use crate::step::StepData;
@@ -369,7 +369,6 @@ impl Backend for GpuBackend {
         y: &mut Rows,
     ) -> Result<()> {
         let (gpu, rows, config) = (&self.gpu, step.rows(), &self.config);
-        self.linear.project(gpu, rows, h, None, &[(&w.router, z)])?;
         let bytes = 8 * (rows * config.experts_used) as u64;
         if routes.0.as_ref().is_none_or(|buffer| buffer.bytes() < bytes) {
             routes.0 = Some(gpu.buffer("routes", bytes)?);
@@ -379,7 +378,8 @@ impl Backend for GpuBackend {
             weights::Routing::Hash(table) => Routing::Hash(&table.0),
             weights::Routing::Learned { bias } => Routing::Learned(bias.as_ref()),
         };
-        route::route(gpu, config, rows, &routing, z, &self.step().ids, routes)?;
+        let ids = &self.step().ids;
+        let router = Router { matrix: &w.router, z, routing, ids, scale: config.expert_scale };
         let e = &w.experts;
         let experts = ExpertWeights {
             gate: &e.gate,
@@ -390,7 +390,7 @@ impl Backend for GpuBackend {
             shared_down: &e.shared_down,
         };
         let clamps = (config.swiglu_clamp[il], config.swiglu_clamp_shared[il]);
-        self.experts.run(gpu, &self.linear, rows, clamps, &experts, h, routes, y)
+        self.experts.run_routed(gpu, &self.linear, rows, clamps, &experts, h, &router, routes, y)
     }
 
     fn head(

@@ -33,6 +33,21 @@ fn every_recipe_and_number_of_rows() {
 }
 
 #[test]
+fn chosen_by_a_router() {
+    let limits = ExpertLimits { rows: 20, used: 6, experts: 40, ff: 256, embd: 256 };
+    for gpu in devices() {
+        let layer = Layer::new(&gpu, limits, Q2).unwrap();
+        for precision in [Precision::Exact, Precision::Fast] {
+            for rows in [1, 2, 3, 20] {
+                let mut verdict = Verdict::default();
+                layer.check_routed(&mut verdict, &gpu, precision, rows).unwrap();
+                right("a router", &verdict);
+            }
+        }
+    }
+}
+
+#[test]
 fn loops_written_out() {
     // Which is left to the compiler where the device is a CPU.
     let gpu = Gpu::open(None).unwrap();
@@ -43,6 +58,9 @@ fn loops_written_out() {
     for precision in [Precision::Exact, Precision::Fast] {
         for rows in [1, 2] {
             check(&layer, &gpu, precision, rows, &random_routes(limits, rows, 77), "q2");
+            let mut verdict = Verdict::default();
+            layer.check_routed(&mut verdict, &gpu, precision, rows).unwrap();
+            right("a router", &verdict);
         }
     }
 }

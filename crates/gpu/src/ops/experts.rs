@@ -1,6 +1,7 @@
 //! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
 
 use super::linear::{Linear, Slots, Tile};
+use super::route::{self, Router};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::rows::{BYTE_UNITS, Rows};
@@ -11,6 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Hidden values of a slot that one workgroup computes.
 const MID_STRETCH: u32 = 32;
+/// Hidden values of the shared expert that one workgroup computes at least; values that share a scale as bytes.
+const SHARED_STRETCH: u32 = 16;
+/// Most rows whose slots find their expert themselves: each of their workgroups does it again, which many rows pay for.
+const CHOOSE_ROWS_MAX: usize = 2;
 /// Most workgroups along one axis of a grid.
 const GRID_MAX: usize = 65535;
 
@@ -55,7 +60,8 @@ pub struct ExpertLimits {
 
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    GateUp([Use; 4], bool),
+    Shared { uses: Vec<Use>, emits: bool },
+    GateUp { uses: [Use; 2], emits: bool, chooses: Option<[(&'static str, u32); 5]> },
     Down([Use; 2]),
     Sort,
     Tiles { rows: usize },
@@ -82,6 +88,27 @@ pub struct Experts {
     order: Buffer,
     spans: Buffer,
     tiles: Buffer,
+}
+
+/// Binds what `uses` multiply.
+fn add_inputs(source: &mut Source, uses: &[Use]) {
+    let has = |input| uses.iter().any(|u| u.input == input);
+    if has(Input::Float) {
+        source.bind("x", "vec4<f32>", false);
+        source.add(include_str!("../kernels/linear/input.wgsl"));
+    }
+    if has(Input::Bytes) {
+        source.bind("xq", "vec4<u32>", false);
+        source.add(include_str!("../kernels/linear/bytes.wgsl"));
+    }
+}
+
+/// Binds hidden values as bytes, if they are wanted so.
+fn add_emit(source: &mut Source, emits: bool) {
+    if emits {
+        source.bind("bytes", "u32", true);
+        source.add(include_str!("../kernels/linear/emit_quad.wgsl"));
+    }
 }
 
 impl Experts {
@@ -160,15 +187,14 @@ impl Experts {
         routes: &Buffer,
         y: &Rows,
     ) -> Result<()> {
-        self.check(rows, w, h, y)?;
-        match rows {
-            0 => Ok(()),
-            _ if rows <= linear.pass_rows() => self.few(gpu, linear, rows, clamps, w, h, routes, y),
-            _ => self.many(gpu, linear, rows, clamps, w, h, routes, y),
-        }
+        self.run_with(gpu, linear, rows, clamps, w, h, None, routes, y)
     }
 
-    fn few(
+    /// The same with the experts that `router` chooses, which `routes` holds afterwards.
+    ///
+    /// # Errors
+    /// As [`Experts::run`].
+    pub fn run_routed(
         &self,
         gpu: &Gpu,
         linear: &Linear,
@@ -176,44 +202,226 @@ impl Experts {
         clamps: (f32, f32),
         w: &ExpertWeights<'_>,
         h: &Rows,
+        router: &Router<'_>,
         routes: &Buffer,
         y: &Rows,
     ) -> Result<()> {
-        let ExpertLimits { used, ff, embd, .. } = self.limits;
-        let a_use = |m: &Matrix, batch, width| Use::new(m, linear.input(m, batch), batch, m.shape.cols, width);
-        // mid
-        let uses =
-            [a_use(w.gate, 1, ff), a_use(w.up, 1, ff), a_use(w.shared_gate, rows, ff), a_use(w.shared_up, rows, ff)];
-        let has = |uses: &[Use], input| uses.iter().any(|u| u.input == input);
-        let mut buffers = Vec::with_capacity(10);
-        if has(&uses, Input::Float) {
-            buffers.push(&h.buffer);
+        let ExpertLimits { experts, embd, .. } = self.limits;
+        let shape = router.matrix.shape;
+        if (shape.rows, shape.cols, shape.count) != (experts, embd, 1) || router.z.width != experts {
+            return Err(Error::Device(format!("a router of {shape:?}, not of {experts} experts of {embd} values")));
         }
-        if has(&uses, Input::Bytes) {
-            linear.quantized(gpu, rows, h, None)?;
-            buffers.push(h.bytes(gpu)?);
+        self.run_with(gpu, linear, rows, clamps, w, h, Some(router), routes, y)
+    }
+
+    fn run_with(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        clamps: (f32, f32),
+        w: &ExpertWeights<'_>,
+        h: &Rows,
+        router: Option<&Router<'_>>,
+        routes: &Buffer,
+        y: &Rows,
+    ) -> Result<()> {
+        self.check(rows, w, h, y)?;
+        if rows == 0 {
+            return Ok(());
         }
-        buffers.extend([routes, &self.mid.buffer]);
-        let down_uses = [a_use(w.down, 1, embd), a_use(w.shared_down, rows, embd)];
-        let is_bytes = has(&down_uses, Input::Bytes);
-        if is_bytes {
+        if rows > linear.pass_rows() {
+            if let Some(router) = router {
+                linear.project(gpu, rows, h, None, &[(router.matrix, router.z)])?;
+                self.choose(gpu, rows, router, routes)?;
+            }
+            return self.many(gpu, linear, rows, clamps, w, h, routes, y);
+        }
+        let down = [(w.down, 1), (w.shared_down, rows)]
+            .map(|(m, batch)| Use::new(m, linear.input(m, batch), batch, m.shape.cols, self.limits.embd));
+        let emits = down.iter().any(|u| u.input == Input::Bytes);
+        self.shared_few(gpu, linear, rows, clamps.1, w, h, router, emits)?;
+        let can_choose = rows <= CHOOSE_ROWS_MAX && route::choosers(gpu.caps(), self.limits.used).is_some();
+        if let Some(router) = router.filter(|_| !can_choose) {
+            self.choose(gpu, rows, router, routes)?;
+        }
+        self.gate_up_few(gpu, linear, rows, clamps.0, w, h, router.filter(|_| can_choose), routes, emits)?;
+        self.down_few(gpu, linear, rows, down, w, routes, y)
+    }
+
+    fn choose(&self, gpu: &Gpu, rows: usize, router: &Router<'_>, routes: &Buffer) -> Result<()> {
+        let sizes = (self.limits.experts, self.limits.used);
+        route::choose(gpu, sizes, rows, &router.routing, router.z, router.ids, router.scale, routes)
+    }
+
+    /// The shared expert's hidden values, and the router's logits.
+    fn shared_few(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        clamp: f32,
+        w: &ExpertWeights<'_>,
+        h: &Rows,
+        router: Option<&Router<'_>>,
+        emits: bool,
+    ) -> Result<()> {
+        let ExpertLimits { ff, embd, experts, .. } = self.limits;
+        let a_use = |m: &Matrix, width| Use::new(m, linear.input(m, rows), rows, embd, width);
+        let mut uses = vec![a_use(w.shared_gate, ff), a_use(w.shared_up, ff)];
+        uses.extend(router.map(|router| a_use(router.matrix, experts)));
+        let mut buffers = self.inputs(gpu, linear, rows, &uses, h)?;
+        buffers.push(&self.mid.buffer);
+        if emits {
             buffers.push(&self.mid_bytes);
         }
         if has_lattice(&uses) {
             buffers.push(linear.lattice());
         }
-        buffers.extend([w.gate, w.up, w.shared_gate, w.shared_up].map(|m| &*m.buffer));
-        let kernel =
-            self.kernel(Key::GateUp(uses, is_bytes), || self.gate_up_kernel(gpu, linear, &uses, rows, is_bytes))?;
-        let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32 + 1, 1];
-        gpu.dispatch(&kernel, &buffers, &[clamps.0.to_bits(), clamps.1.to_bits()], grid)?;
+        buffers.extend([&*w.shared_gate.buffer, &*w.shared_up.buffer]);
+        if let Some(router) = router {
+            router.z.written(0);
+            buffers.extend([&*router.matrix.buffer, &router.z.buffer]);
+        }
+        let teams = THREADS / lanes(gpu.caps());
+        let per_team = (SHARED_STRETCH / teams).max(1);
+        let stretches = (ff as u32).div_ceil(teams * per_team);
+        let logits = router.map_or(0, |_| (experts as u32).div_ceil(teams * per_team));
+        let key = Key::Shared { uses: uses.clone(), emits };
+        let kernel = self.kernel(key, || {
+            let mut source = Source::new(linear.precision(), "most: f32");
+            add_inputs(&mut source, &uses);
+            source.bind("mid", "f32", true);
+            add_emit(&mut source, emits);
+            source.add_teams(gpu.caps());
+            source.add_matrices(&uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+            source.add(MATH);
+            source.add(part!("swiglu"));
+            let emit = if emits { part!("shared_emit") } else { "" };
+            let call = match router {
+                Some(_) => {
+                    source.bind("out_2", "f32", true);
+                    let product = include_str!("../kernels/linear/matvec.wgsl");
+                    let product = product.replace("KEEP", "").replace("EMIT", "").replace("FACTOR", "1.0");
+                    source.add(&product.replace('$', "2"));
+                    "product_2(group.x - STRETCHES, thread);"
+                }
+                None => "",
+            };
+            source.add(&part!("shared").replace("EMIT", emit).replace("ROUTER", call));
+            let constants = [
+                ("R", rows as u32),
+                ("RPT", per_team),
+                ("KEPT", teams * per_team),
+                ("STRETCHES", stretches),
+                ("USED", self.limits.used as u32),
+                ("FF", ff as u32),
+            ];
+            source.build(gpu, "shared expert and router", &uses, linear.lattice_copies(), &constants)
+        })?;
+        gpu.dispatch(&kernel, &buffers, &[clamp.to_bits()], [stretches + logits, 1, 1])
+    }
 
-        let uses = down_uses;
+    /// `h` as the kernels of `uses` take it.
+    fn inputs<'a>(
+        &'a self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        uses: &[Use],
+        h: &'a Rows,
+    ) -> Result<Vec<&'a Buffer>> {
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let mut buffers = Vec::with_capacity(16);
+        if has(Input::Float) {
+            buffers.push(&h.buffer);
+        }
+        if has(Input::Bytes) {
+            linear.quantized(gpu, rows, h, None)?;
+            buffers.push(h.bytes(gpu)?);
+        }
+        Ok(buffers)
+    }
+
+    fn gate_up_few(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        clamp: f32,
+        w: &ExpertWeights<'_>,
+        h: &Rows,
+        router: Option<&Router<'_>>,
+        routes: &Buffer,
+        emits: bool,
+    ) -> Result<()> {
+        let ExpertLimits { used, ff, embd, experts, .. } = self.limits;
+        let uses = [w.gate, w.up].map(|m| Use::new(m, linear.input(m, 1), 1, embd, ff));
+        let mut buffers = self.inputs(gpu, linear, rows, &uses, h)?;
+        if let Some(router) = router {
+            buffers.extend(router.routing.buffers(router.z, router.ids));
+        }
+        buffers.extend([routes, &self.mid.buffer]);
+        if emits {
+            buffers.push(&self.mid_bytes);
+        }
+        if has_lattice(&uses) {
+            buffers.push(linear.lattice());
+        }
+        buffers.extend([&*w.gate.buffer, &*w.up.buffer]);
+        let chooses = router.map(|router| router.routing.constants(experts, used, lanes(gpu.caps())));
+        let kernel = self.kernel(Key::GateUp { uses, emits, chooses }, || {
+            let mut source = Source::new(linear.precision(), "most: f32, scale: f32");
+            add_inputs(&mut source, &uses);
+            source.add(MATH);
+            let route = match chooses {
+                Some(_) => {
+                    [("z", "f32"), ("bias", "f32"), ("ids", "u32"), ("table", "u32")]
+                        .into_iter()
+                        .for_each(|(name, of)| source.bind(name, of, false));
+                    source.add(route::CHOOSE_SUBGROUP);
+                    part!("route_here")
+                }
+                None => "let route = routes[slot];",
+            };
+            source.bind("routes", "vec2<u32>", chooses.is_some());
+            source.bind("mid", "f32", true);
+            add_emit(&mut source, emits);
+            source.add_teams(gpu.caps());
+            // The stretch is a multiple of what the teams of a workgroup do at once.
+            let per_team = linear.team_rows(gpu.caps(), &uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
+            source.add_matrices(&uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+            source.add(part!("swiglu"));
+            let emit = if emits { part!("gate_up_emit") } else { "" };
+            source.add(&part!("gate_up").replace("EMIT", emit).replace("ROUTE", route));
+            let mut constants = vec![("RPT", per_team), ("KEPT", MID_STRETCH), ("FF", ff as u32)];
+            match chooses {
+                Some(all) => constants.extend(all),
+                None => constants.push(("USED", used as u32)),
+            }
+            source.build(gpu, "expert gate and up", &uses, linear.lattice_copies(), &constants)
+        })?;
+        let scale = router.map_or(0.0, |router| router.scale);
+        let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32, 1];
+        gpu.dispatch(&kernel, &buffers, &[clamp.to_bits(), scale.to_bits()], grid)
+    }
+
+    fn down_few(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        rows: usize,
+        uses: [Use; 2],
+        w: &ExpertWeights<'_>,
+        routes: &Buffer,
+        y: &Rows,
+    ) -> Result<()> {
+        let has = |input| uses.iter().any(|u| u.input == input);
         let mut buffers = Vec::with_capacity(7);
-        if has(&uses, Input::Float) {
+        if has(Input::Float) {
             buffers.push(&self.mid.buffer);
         }
-        if is_bytes {
+        if has(Input::Bytes) {
             buffers.push(&self.mid_bytes);
         }
         buffers.extend([routes, &y.buffer]);
@@ -224,64 +432,12 @@ impl Experts {
         buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
         let kernel = self.kernel(Key::Down(uses), || self.down_kernel(gpu, linear, &uses, rows))?;
         let per_workgroup = THREADS / lanes(gpu.caps()) * linear.plain_team_rows(gpu.caps(), &uses, rows);
-        gpu.dispatch(&kernel, &buffers, &[], [(embd as u32).div_ceil(per_workgroup), 1, 1])
-    }
-
-    fn gate_up_kernel(
-        &self,
-        gpu: &Gpu,
-        linear: &Linear,
-        uses: &[Use; 4],
-        rows: usize,
-        is_bytes: bool,
-    ) -> Result<Arc<Kernel>> {
-        let has = |input| uses.iter().any(|u| u.input == input);
-        let mut source = Source::new(linear.precision(), "most: f32, shared_most: f32");
-        source.add(include_str!("../kernels/linear/block.wgsl"));
-        if has(Input::Float) {
-            source.bind("x", "vec4<f32>", false);
-            source.add(include_str!("../kernels/linear/input.wgsl"));
-        }
-        if has(Input::Bytes) {
-            source.bind("xq", "vec4<u32>", false);
-            source.add(include_str!("../kernels/linear/bytes.wgsl"));
-        }
-        source.bind("routes", "vec2<u32>", false);
-        source.bind("mid", "f32", true);
-        if is_bytes {
-            source.bind("mid_bytes", "vec4<u32>", true);
-            source.add(part!("mid_bytes"));
-        } else {
-            source.add("fn finish_stretch(slot: u32, stretch: u32, thread: u32) {}");
-        }
-        source.add_teams(gpu.caps());
-        // The stretch is a multiple of what the teams of a workgroup do at once.
-        let per_team = linear.team_rows(gpu.caps(), uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
-        source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
-        source.add(MATH);
-        source.add(part!("swiglu"));
-        source.add(part!("gate_up"));
-        let constants = [
-            ("R", rows as u32),
-            ("RPT", per_team),
-            ("MID", MID_STRETCH),
-            ("USED", self.limits.used as u32),
-            ("FF", self.limits.ff as u32),
-        ];
-        source.build(gpu, "expert gate and up", uses, linear.lattice_copies(), &constants)
+        gpu.dispatch(&kernel, &buffers, &[], [(self.limits.embd as u32).div_ceil(per_workgroup), 1, 1])
     }
 
     fn down_kernel(&self, gpu: &Gpu, linear: &Linear, uses: &[Use; 2], rows: usize) -> Result<Arc<Kernel>> {
-        let has = |input| uses.iter().any(|u| u.input == input);
         let mut source = Source::new(linear.precision(), "none: u32");
-        if has(Input::Float) {
-            source.bind("x", "vec4<f32>", false);
-            source.add(include_str!("../kernels/linear/input.wgsl"));
-        }
-        if has(Input::Bytes) {
-            source.bind("xq", "vec4<u32>", false);
-            source.add(include_str!("../kernels/linear/bytes.wgsl"));
-        }
+        add_inputs(&mut source, uses);
         source.bind("routes", "vec2<u32>", false);
         source.bind("y", "f32", true);
         source.add_teams(gpu.caps());

@@ -530,6 +530,7 @@ impl Linear {
         if emits {
             source.bind("bytes", "u32", true);
             source.add(part!("matvec_emit"));
+            source.add(part!("emit_quad"));
         }
         let (keep, emit) = match emits {
             true => (

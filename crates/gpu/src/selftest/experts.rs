@@ -5,7 +5,8 @@ use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, words};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use crate::ops::linear::{Limits, Linear};
-use crate::rows::Rows;
+use crate::ops::route::{Router, Routing, choose};
+use crate::rows::{Rows, Vector};
 use ds4_engine::{Precision, Result};
 use ds4_quant::Format;
 
@@ -120,10 +121,77 @@ impl Layer {
         checked: &[usize],
         what: &str,
     ) -> Result<()> {
-        let ExpertLimits { embd, used, .. } = self.limits;
-        let rows = routes.len() / used;
+        let rows = routes.len() / self.limits.used;
         let run = Run::new(self, gpu, precision, rows)?;
         run.go(self, gpu, &routes_on(gpu, routes)?)?;
+        self.compare(verdict, gpu, &run, precision, routes, checked, what)
+    }
+
+    /// The same with experts that a router chooses, whose logits are those of a product, and whose choice is that of the router's own kernel.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn check_routed(&self, verdict: &mut Verdict, gpu: &Gpu, precision: Precision, rows: usize) -> Result<()> {
+        let ExpertLimits { embd, used, experts, .. } = self.limits;
+        let run = Run::new(self, gpu, precision, rows)?;
+        let mut random = Random(9);
+        let matrix = Weights::random(gpu, &mut random, Format::F16, shape(experts, embd, 1))?;
+        let bias = Vector::new(gpu, &random.values(experts))?;
+        let u32s = |n: usize, most: usize| words(&(0..n).map(|i| (i * 7 % most) as u32).collect::<Vec<_>>());
+        let (table, ids) = (gpu.buffer_of("u32", &u32s(5 * used, experts))?, gpu.buffer_of("u32", &u32s(rows, 5))?);
+        let z = super::linear::poisoned(gpu, rows, experts)?;
+        for routing in [Routing::Learned(None), Routing::Learned(Some(&bias)), Routing::Hash(&table)] {
+            let bytes = 8 * (rows * used) as u64;
+            let [routes, again] = [(); 2].map(|()| gpu.buffer_of("routes", &vec![0xff; bytes as usize]));
+            let (routes, again) = (routes?, again?);
+            let router = Router { matrix: &matrix.matrix, z: &z, routing, ids: &ids, scale: 1.5 };
+            let weights = self.weights();
+            run.experts.run_routed(gpu, &run.linear, rows, CLAMPS, &weights, &run.h, &router, &routes, &run.y)?;
+            choose(gpu, (experts, used), rows, &routing, &z, &ids, router.scale, &again)?;
+            let found = gpu.download(&routes, 0, bytes)?;
+            verdict.require(found == gpu.download(&again, 0, bytes)?, || "other experts than the router's".to_owned());
+            let logits = z.read(gpu, rows)?;
+            for (r, h) in run.values.chunks(embd).enumerate() {
+                for e in 0..experts {
+                    let row = matrix.row(e);
+                    let (expected, size) = row.iter().zip(h).fold((0.0, 0.0), |(sum, size), (w, h)| {
+                        let product = f64::from(*w) * f64::from(*h);
+                        (sum + product, size + product.abs())
+                    });
+                    let found = f64::from(logits[r * experts + e]);
+                    // Many rows go through matrix units, in half precision.
+                    let tolerance = if precision == Precision::Exact { 1e-5 } else { 1e-3 };
+                    let at = || format!("{precision:?} row {r} of {rows}, logit {e}: {found} for {expected}");
+                    verdict.see((found - expected).abs(), tolerance * size, at);
+                }
+            }
+            let pairs: Vec<(u32, f32)> = found
+                .as_chunks::<8>()
+                .0
+                .iter()
+                .map(|[a, b, c, d, rest @ ..]| (u32::from_le_bytes([*a, *b, *c, *d]), f32::from_le_bytes(*rest)))
+                .collect();
+            let is_known = pairs.iter().all(|(e, _)| (*e as usize) < experts);
+            verdict.require(is_known, || format!("experts of {pairs:?}"));
+            if is_known {
+                let checked = [0, rows - 1];
+                self.compare(verdict, gpu, &run, precision, &pairs, &checked, "routed")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        verdict: &mut Verdict,
+        gpu: &Gpu,
+        run: &Run,
+        precision: Precision,
+        routes: &[(u32, f32)],
+        checked: &[usize],
+        what: &str,
+    ) -> Result<()> {
+        let (ExpertLimits { embd, used, .. }, rows) = (self.limits, run.rows);
         let found = run.y.read(gpu, rows)?;
         let (mean_most, most) = if precision == Precision::Exact { EXACT } else { FAST };
         for r in checked.iter().copied() {
@@ -220,6 +288,7 @@ fn small(trial: &mut Trial<'_>, name: &str, recipe: Recipe) -> Result<()> {
         for rows in [1, 7, 48] {
             let (routes, all): (_, Vec<usize>) = (random_routes(limits, rows, 77), (0..rows).collect());
             layer.check(&mut trial.outcome.verdict, trial.gpu, precision, &routes, &all, name)?;
+            layer.check_routed(&mut trial.outcome.verdict, trial.gpu, precision, rows)?;
         }
     }
     Ok(())
