@@ -93,7 +93,7 @@ fn kernels_for_matrix_units_are_valid() {
         Attention::new(Pool::new(std::sync::Arc::clone(&gpu), shape).unwrap(), Precision::Fast).unwrap();
         let sources = gpu.collected();
         let kernels: Vec<_> = sources.iter().filter(|(name, _)| name == "attend_units").collect();
-        assert_eq!(kernels.len(), 3);
+        assert_eq!(kernels.len(), 6);
         for (_, source) in kernels {
             let module =
                 naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));

@@ -49,6 +49,10 @@ const TEAMS_MAX: usize = 8;
 const LANES: usize = 32;
 /// Workgroups that keep a large device busy: fewer rows than that have their keys split.
 const GROUPS_WANTED: usize = 128;
+/// The same for `attend_units.wgsl`, several of whose workgroups share a core.
+const UNITS_GROUPS_WANTED: usize = 512;
+/// Most rows whose heads are split among workgroups: more rows keep the device busy as they are, and decode each key once.
+const UNITS_ROWS_FEW: usize = 16;
 /// Keys of a team below which splitting does not pay.
 const KEYS_MIN: usize = 4;
 /// Most parts that keys are split into.
@@ -59,8 +63,10 @@ const UNITS_SUBGROUP: usize = 32;
 const UNITS_HEADS: usize = 16;
 const UNITS_HEADS_MAX: usize = 64;
 const UNITS_DIMS: usize = 128;
-/// Keys of its tiles.
+/// Keys of its tiles, rows of a product of its units, subgroups of a workgroup.
 const UNITS_KEYS: usize = 32;
+const UNITS_TILE: usize = 16;
+const UNITS_SUBGROUPS: usize = 8;
 /// Threads of the kernels that score and choose.
 pub(super) const SCORE_THREADS: usize = 256;
 const TOP_K_THREADS: usize = 1024;
@@ -73,7 +79,8 @@ pub(super) struct Kernels {
     pub(super) index_score: Option<Arc<Kernel>>,
     pub(super) top_k: Option<Arc<Kernel>>,
     attend: Arc<Kernel>,
-    attend_units: Option<Arc<Kernel>>,
+    /// On matrix units: all heads of a row, for many rows, and some, for few.
+    attend_units: Option<[Arc<Kernel>; 2]>,
     merge: Arc<Kernel>,
     window: Arc<Kernel>,
 }
@@ -121,7 +128,16 @@ impl Kernels {
             attend_units: units
                 .map(|units| {
                     let parts = [STEP, stored, KEY_PLACE, ATTEND_UNITS, units];
-                    gpu.kernel("attend_units", &with(&[("LANES", UNITS_SUBGROUP)]), &parts)
+                    let of = |heads: usize| {
+                        // Subgroups that share a tile of the scores, and how many of its blocks of dimensions each takes at a time.
+                        let sharers = (UNITS_SUBGROUPS * UNITS_TILE * UNITS_TILE / (heads * UNITS_KEYS)).max(1);
+                        let blocks = shape.layout.head_dim / UNITS_TILE / sharers;
+                        let step = if blocks.is_multiple_of(8) { 8 } else { blocks };
+                        let own = [("LANES", UNITS_SUBGROUP), ("HEADS_HERE", heads), ("SHARERS", sharers)];
+                        let own = with(&[own[0], own[1], own[2], ("SCORE_STEP", step)]);
+                        gpu.kernel("attend_units", &own, &parts)
+                    };
+                    Ok::<_, ds4_engine::Error>([of(shape.heads)?, of(UNITS_HEADS)?])
                 })
                 .transpose()?,
             merge: gpu.kernel(
@@ -255,8 +271,13 @@ impl Attention {
         let is_selected = u32::from(chosen.is_some());
         let keys =
             [&kv.buffer, &step.data, &memory.frontier, &memory.arena, chosen.unwrap_or(&self.nothing), &sinks.buffer];
-        let units = kernels.attend_units.as_ref();
-        let groups = if units.is_some() { 1 } else { shape.heads.div_ceil(HEADS_AT_ONCE) };
+        let is_many = step.rows > UNITS_ROWS_FEW;
+        let units = kernels.attend_units.as_ref().map(|[all, some]| if is_many { all } else { some });
+        let groups = match units {
+            Some(_) if is_many => 1,
+            Some(_) => shape.heads / UNITS_HEADS,
+            None => shape.heads.div_ceil(HEADS_AT_ONCE),
+        };
         let splits = self.splits(step, il, groups, chosen.is_some(), units.is_some());
         let partial = self.partial(if splits > 1 { step.rows * splits } else { 0 })?;
         // Only what is joined from parts, or comes from the kernel of few rows, leaves as bytes too.
@@ -268,7 +289,7 @@ impl Attention {
                 let mut buffers = vec![&q.buffer, &q.buffer];
                 buffers.extend(keys);
                 buffers.push(&partial);
-                let grid = [step.rows as u32, splits as u32, 1];
+                let grid = [step.rows as u32, splits as u32, groups as u32];
                 gpu.dispatch(kernel, &buffers, &[is_selected, angles, splits as u32], grid)?;
             }
             None => {
@@ -306,8 +327,11 @@ impl Attention {
         let compressed = if is_selected { compressed.min(self.pool.shape().top_k) } else { compressed };
         let keys = (last + 1).min(layout.window) + compressed;
         let (_, teams, _) = Kernels::teams(self.gpu().caps());
-        let wanted = GROUPS_WANTED.div_ceil(groups * step.rows.max(1));
-        let most = if has_units { keys / UNITS_KEYS } else { keys / (KEYS_MIN * teams) };
+        let (wanted, most) = match has_units {
+            true => (UNITS_GROUPS_WANTED, keys.div_ceil(UNITS_KEYS)),
+            false => (GROUPS_WANTED, keys / (KEYS_MIN * teams)),
+        };
+        let wanted = wanted.div_ceil(groups * step.rows.max(1));
         wanted.min(most).clamp(1, SPLITS_MAX)
     }
 

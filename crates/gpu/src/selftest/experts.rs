@@ -124,7 +124,7 @@ impl Layer {
         let rows = routes.len() / self.limits.used;
         let run = Run::new(self, gpu, precision, rows)?;
         run.go(self, gpu, &routes_on(gpu, routes)?)?;
-        self.compare(verdict, gpu, &run, precision, routes, checked, what)
+        self.compare(verdict, gpu, &run, routes, checked, what)
     }
 
     /// The same with experts that a router chooses, whose logits are those of a product, and whose choice is that of the router's own kernel.
@@ -175,7 +175,7 @@ impl Layer {
             verdict.require(is_known, || format!("experts of {pairs:?}"));
             if is_known {
                 let checked = [0, rows - 1];
-                self.compare(verdict, gpu, &run, precision, &pairs, &checked, "routed")?;
+                self.compare(verdict, gpu, &run, &pairs, &checked, "routed")?;
             }
         }
         Ok(())
@@ -186,12 +186,11 @@ impl Layer {
         verdict: &mut Verdict,
         gpu: &Gpu,
         run: &Run,
-        precision: Precision,
         routes: &[(u32, f32)],
         checked: &[usize],
         what: &str,
     ) -> Result<()> {
-        let (ExpertLimits { embd, used, .. }, rows) = (self.limits, run.rows);
+        let (ExpertLimits { embd, used, .. }, rows, precision) = (self.limits, run.rows, run.precision);
         let found = run.y.read(gpu, rows)?;
         let (mean_most, most) = if precision == Precision::Exact { EXACT } else { FAST };
         for r in checked.iter().copied() {
@@ -218,6 +217,7 @@ impl Layer {
 /// What a step of `rows` rows needs besides weights.
 struct Run {
     rows: usize,
+    precision: Precision,
     linear: Linear,
     experts: Experts,
     values: Vec<f32>,
@@ -234,7 +234,7 @@ impl Run {
         let scale = 0.1 * (256.0 / embd as f32).sqrt();
         let values: Vec<f32> = Random(rows as u64).values(rows * embd).iter().map(|v| v * scale).collect();
         let (h, y) = (Rows::of(gpu, &values, embd)?, super::linear::poisoned(gpu, rows, embd)?);
-        Ok(Self { rows, linear, experts, values, h, y })
+        Ok(Self { rows, precision, linear, experts, values, h, y })
     }
 
     fn go(&self, layer: &Layer, gpu: &Gpu, routes: &crate::gpu::Buffer) -> Result<()> {

@@ -1,7 +1,8 @@
-// Attention of one row and all its heads on matrix units (§9): heads are the rows of the products, keys come in tiles of KEYS, decoded
-// once for all heads. Weights are relative to the largest score of the first tile; only where a later score exceeds that by more than
+// Attention of one row and HEADS_HERE of its heads on matrix units (§9): heads are the rows of the products, keys come in tiles of KEYS, decoded
+// once for these heads. Weights are relative to the largest score of the first tile; only where a later score exceeds that by more than
 // HEADROOM, which F16 weights bear, are the sums scaled. Queries come from `prepare.wgsl` as F16, scaled.
-// Eight subgroups: in S = Q·Kᵀ each has one 16×16 tile, in O = P·K each has UNIT_BLOCKS · 16 dimensions of all heads.
+// Eight subgroups: in S = Q·Kᵀ each has one 16×16 tile, or some of the dimensions of one where tiles are fewer; in O = P·K each has
+// UNIT_BLOCKS · 16 dimensions of all heads.
 @group(0) @binding(0) var<storage, read_write> q_halves: array<vec4<f16>>;
 @group(0) @binding(1) var<storage, read_write> q: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read> kv: array<vec4<f32>>;
@@ -25,7 +26,7 @@ var<immediate> args: Args;
 const WG: u32 = 256u;
 const KEYS: u32 = 32u;
 const BLOCKS: u32 = D / 16u;
-const HEAD_TILES: u32 = HEADS / 16u;
+const HEAD_TILES: u32 = HEADS_HERE / 16u;
 const KEY_TILES: u32 = KEYS / 16u;
 const TILES: u32 = HEAD_TILES * KEY_TILES;
 // Blocks of sixteen dimensions that a subgroup sums up.
@@ -36,9 +37,9 @@ const WEIGHT_STRIDE: u32 = KEYS / 4u + 2u;
 const NONE: f32 = -1e30;
 
 var<workgroup> keys: array<vec4<f16>, KEYS * KEY_STRIDE>;
-// Scores, and in the end 256 values a subgroup.
-var<workgroup> scores: array<f32, max(HEADS * KEYS, 2048u)>;
-var<workgroup> weights: array<vec4<f16>, HEADS * WEIGHT_STRIDE>;
+// Scores, in as many parts as subgroups share a tile, and in the end 256 values a subgroup.
+var<workgroup> scores: array<f32, max(SHARERS * HEADS_HERE * KEYS, 2048u)>;
+var<workgroup> weights: array<vec4<f16>, HEADS_HERE * WEIGHT_STRIDE>;
 var<workgroup> shares: array<f32, WG>;
 // By what the sums of each head are scaled, where `growth` tells that a subgroup has such heads.
 var<workgroup> scales: array<f32, 64>;
@@ -71,18 +72,21 @@ fn load_keys(row: u32, r: Row, oldest: u32, in_window: u32, total: u32, first: u
     }
 }
 
-// A subgroup's tile of the scores. With fewer tiles than subgroups some do the same.
-fn score(row: u32, unit: u32) {
+// A subgroup's tile of the scores, or part of it. Where tiles are fewer than subgroups but do not divide them, some do the same.
+fn score(row: u32, first_head: u32, unit: u32) {
     let head = unit % TILES / KEY_TILES * 16u;
     let key = unit % KEY_TILES * 16u;
+    let part = min(unit / TILES, SHARERS - 1u);
+    let first = part * (BLOCKS / SHARERS);
     var sum: Sums;
-    for (var k = 0u; k < BLOCKS; k += 8u) {
-        for (var j = 0u; j < 8u; j++) {
-            let b = key_columns(key * KEY_STRIDE + 4u * (k + j));
-            sum = multiply(query((row * HEADS + head) * (D / 2u) + 4u * (k + j)), b, sum);
+    for (var k = 0u; k < BLOCKS / SHARERS; k += SCORE_STEP) {
+        for (var j = 0u; j < SCORE_STEP; j++) {
+            let block = first + k + j;
+            let b = key_columns(key * KEY_STRIDE + 4u * block);
+            sum = multiply(query((row * HEADS + first_head + head) * (D / 2u) + 4u * block), b, sum);
         }
     }
-    store_scores(sum, head * KEYS + key);
+    store_scores(sum, (part * HEADS_HERE + head) * KEYS + key);
 }
 
 @compute @workgroup_size(WG)
@@ -111,7 +115,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Matrix units want control flow that is known to be uniform.
     let tiles = workgroupUniformLoad(&tiles_here).x;
 
-    // A thread has eight keys of one head: four threads a head, HEADS · 4 of them.
+    // A thread has eight keys of one head: four threads a head, HEADS_HERE · 4 of them.
+    let first_head = group.z * HEADS_HERE;
     let head = thread / 4u;
     let part = thread % 4u * 8u;
     var most = NONE;
@@ -120,14 +125,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var tile = 0u; tile < tiles; tile++) {
         load_keys(row, r, oldest, in_window, total, (first_tile + tile) * KEYS, thread);
         workgroupBarrier();
-        score(row, unit);
+        score(row, first_head, unit);
         workgroupBarrier();
         var s: array<vec4<f32>, 2>;
-        if (head < HEADS) {
+        if (head < HEADS_HERE) {
             for (var i = 0u; i < 2u; i++) {
                 let key = (first_tile + tile) * KEYS + part + 4u * i;
-                let at = head * KEYS + part + 4u * i;
-                let four = vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+                var four = vec4<f32>();
+                for (var p = 0u; p < SHARERS; p++) {
+                    let at = (p * HEADS_HERE + head) * KEYS + part + 4u * i;
+                    four += vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+                }
                 s[i] = select(vec4<f32>(NONE), four, vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(total));
             }
         }
@@ -137,7 +145,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let scale = select(1.0, exp(most - now), is_higher);
         most = select(most, now, is_higher);
         sum *= scale;
-        if (head < HEADS) {
+        if (head < HEADS_HERE) {
             for (var i = 0u; i < 2u; i++) {
                 let rounded = vec4<f16>(exp(s[i] - most));
                 weights[head * WEIGHT_STRIDE + part / 4u + i] = rounded;
@@ -189,10 +197,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = thread / 4u * 4u;
     let all = (shares[at] + shares[at + 1u]) + (shares[at + 2u] + shares[at + 3u]);
     workgroupBarrier();
-    if (head < HEADS && thread % 4u == 0u) {
-        shares[head] = select(1.0, 1.0 / (all + exp(min(sinks[head] - most, 80.0))), args.splits == 1u);
+    if (head < HEADS_HERE && thread % 4u == 0u) {
+        shares[head] = select(1.0, 1.0 / (all + exp(min(sinks[first_head + head] - most, 80.0))), args.splits == 1u);
         if (args.splits > 1u) {
-            let place = ((row * HEADS + head) * args.splits + group.y) * (D / 2u + 2u) + D / 2u;
+            let place = ((row * HEADS + first_head + head) * args.splits + group.y) * (D / 2u + 2u) + D / 2u;
             partial[place] = vec2<f32>(most, all);
         }
     }
@@ -204,10 +212,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier();
             for (var i = lane; i < 128u; i += LANES) {
                 let own = 16u * h + i / 8u;
+                let place = row * HEADS + first_head + own;
                 let d = 16u * (unit * UNIT_BLOCKS + n) + 2u * (i % 8u);
                 var v = vec2<f32>(scores[256u * unit + 2u * i], scores[256u * unit + 2u * i + 1u]) * shares[own];
                 if (args.splits > 1u) {
-                    partial[((row * HEADS + own) * args.splits + group.y) * (D / 2u + 2u) + d / 2u] = v;
+                    partial[(place * args.splits + group.y) * (D / 2u + 2u) + d / 2u] = v;
                     continue;
                 }
                 if (d >= NOPE) {
@@ -216,7 +225,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     let s = bitcast<f32>(step_word(angle + 1u));
                     v = vec2<f32>(v.x * c + v.y * s, v.y * c - v.x * s);
                 }
-                q[((row * HEADS + own) * D + d) / 2u] = v;
+                q[(place * D + d) / 2u] = v;
             }
             workgroupBarrier();
         }
