@@ -280,6 +280,17 @@ pub trait Backend: Sized + Send + Sync {
         self.hc_collapse(step, site, norm, x, mix, h)
     }
 
+    /// [`project`](Self::project) where [`norm_project`](Self::norm_project) with `norm` is what the first of `out` is for.
+    fn project_for_norm(
+        &self,
+        rows: usize,
+        x: &Self::Buffer,
+        _norm: &Self::Vector,
+        out: &mut [Projection<'_, Self>],
+    ) -> Result<()> {
+        self.project(rows, x, out)
+    }
+
     /// [`rms_norm`](Self::rms_norm) of `x`, then [`project`](Self::project). Whether `x` is the normed one afterwards is left open.
     fn norm_project(
         &self,

@@ -238,7 +238,7 @@ impl<B: Backend> Pass<'_, B> {
         if let Some(i) = select {
             from_h.push((&i.weight, &mut ws.iw));
         }
-        b.project(rows, &ws.h, &mut from_h)?;
+        b.project_for_norm(rows, &ws.h, &w.q_a_norm, &mut from_h)?;
 
         let mut from_qr = vec![(&w.q_b, &mut ws.q)];
         if let Some(i) = select {

@@ -302,6 +302,10 @@ impl Backend for GpuBackend {
         self.linear.project(&self.gpu, rows, x, None, &outputs(out))
     }
 
+    fn project_for_norm(&self, rows: usize, x: &Rows, norm: &Vector, out: &mut [Projection<'_, Self>]) -> Result<()> {
+        self.linear.project_for_norm(&self.gpu, rows, x, norm, &outputs(out))
+    }
+
     fn norm_project(
         &self,
         step: &Step<'_>,

@@ -20,6 +20,9 @@ pub struct Rows {
     bytes: OnceLock<Buffer>,
     /// Rows whose bytes are those of the values.
     byte_rows: AtomicUsize,
+    /// Rows whose bytes are those of the values times the weights of the norm that follows, and the sum of squares of each sixteen values.
+    weighted_rows: AtomicUsize,
+    sixteens: OnceLock<Buffer>,
 }
 
 impl Rows {
@@ -40,7 +43,8 @@ impl Rows {
     }
 
     fn with(buffer: Buffer, rows: usize, width: usize) -> Self {
-        Self { buffer, width, rows, bytes: OnceLock::new(), byte_rows: AtomicUsize::new(0) }
+        let (byte_rows, weighted_rows) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { buffer, width, rows, bytes: OnceLock::new(), byte_rows, weighted_rows, sixteens: OnceLock::new() }
     }
 
     /// Where the rows are kept as bytes, 16 rows at most.
@@ -55,6 +59,27 @@ impl Rows {
     /// To be told by every operation that writes rows: how many of them it wrote as bytes too.
     pub(crate) fn written(&self, byte_rows: usize) {
         self.byte_rows.store(byte_rows, Ordering::Relaxed);
+        self.weighted_rows.store(0, Ordering::Relaxed);
+    }
+
+    /// The same where these bytes have the weights of the norm that follows.
+    pub(crate) fn written_for_norm(&self, rows: usize) {
+        self.written(0);
+        self.weighted_rows.store(rows, Ordering::Relaxed);
+    }
+
+    /// Whether the first `rows` rows are there as bytes that have the weights of the norm that follows.
+    pub(crate) fn has_weighted(&self, rows: usize) -> bool {
+        self.weighted_rows.load(Ordering::Relaxed) >= rows
+    }
+
+    /// Where the sums of squares of each sixteen values are kept, of 16 rows at most.
+    pub(crate) fn sixteens(&self, gpu: &Gpu) -> Result<&Buffer> {
+        if self.sixteens.get().is_none() {
+            let sums = self.rows.min(BYTE_ROWS_MAX) * self.width.div_ceil(16);
+            let _ = self.sixteens.set(gpu.buffer("sums of squares", 4 * sums as u64)?);
+        }
+        self.sixteens.get().ok_or_else(|| ds4_engine::Error::Device("no sums of squares".to_owned()))
     }
 
     /// Whether the first `rows` rows are there as bytes.

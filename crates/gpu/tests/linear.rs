@@ -129,6 +129,45 @@ fn groups_see_their_own_part() {
 }
 
 #[test]
+fn rows_for_a_norm_leave_as_bytes() {
+    for gpu in devices() {
+        for precision in [Precision::Exact, Precision::Fast] {
+            let linear = linear(&gpu, precision);
+            let mut random = Random(12);
+            let mut make = |format, rows, cols| random_weights(&gpu, &mut random, format, shape(rows, cols, 1));
+            // As query ranks are made and used: beside other matrices, for one of bytes and one of floats.
+            let (first, beside) = (make(Format::Q8_0, 128, 64), make(Format::F16, 40, 64));
+            let (second, third) = (make(Format::Q8_0, 96, 128), make(Format::F16, 24, 128));
+            let weights = Random(13).values(128);
+            let norm = Vector::new(&gpu, &weights).unwrap();
+            for rows in [1, 2, 5, 18] {
+                let x = Rows::of(&gpu, &Random(14).values(rows * 64), 64).unwrap();
+                let (middle, other) = (poisoned(&gpu, rows, 128), poisoned(&gpu, rows, 40));
+                let outs = [poisoned(&gpu, rows, 96), poisoned(&gpu, rows, 24)];
+                let list = [(&first.matrix, &middle), (&beside.matrix, &other)];
+                linear.project_for_norm(&gpu, rows, &x, &norm, &list).unwrap();
+                let values = middle.read(&gpu, rows).unwrap();
+                let list = [(&second.matrix, &outs[0]), (&third.matrix, &outs[1])];
+                linear.project(&gpu, rows, &middle, Some((&norm, 1e-6)), &list).unwrap();
+                let normed: Vec<f32> = values
+                    .chunks(128)
+                    .flat_map(|row| {
+                        let mean = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / 128.0;
+                        let factor = 1.0 / (mean + 1e-6).sqrt();
+                        row.iter().zip(&weights).map(move |(v, w)| (f64::from(*v) * factor * f64::from(*w)) as f32)
+                    })
+                    .collect();
+                for (w, out) in [(&second, &outs[0]), (&third, &outs[1])] {
+                    let what = format!("normed, {} {precision:?} {rows} rows", w.matrix.format);
+                    let n = w.matrix.shape.rows;
+                    check(&what, precision, w, &normed, 128, &out.read(&gpu, rows).unwrap(), n, n);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn true_widths() {
     let gpu = Gpu::open(None).unwrap();
     for precision in [Precision::Exact, Precision::Fast] {

@@ -107,6 +107,7 @@ fn add_inputs(source: &mut Source, uses: &[Use]) {
 fn add_emit(source: &mut Source, emits: bool) {
     if emits {
         source.bind("bytes", "u32", true);
+        source.add(include_str!("../kernels/linear/emit_plain.wgsl"));
         source.add(include_str!("../kernels/linear/emit_quad.wgsl"));
     }
 }

@@ -68,10 +68,28 @@ macro_rules! part {
     };
 }
 
+/// Whether rows of the first matrix leave as bytes too, from workgroups of so many threads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Emits {
+    No,
+    AsTheyAre(u32),
+    /// Times the weights of the norm that follows.
+    ForNorm(u32),
+}
+
+/// The norm of an input.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct NormUse {
+    /// f32 activations are multiplied with its weights.
+    of_floats: bool,
+    /// Its factor is still missing from the bytes.
+    of_bytes: bool,
+}
+
 /// What a kernel depends on.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    Pass { uses: Vec<Use>, is_normed: bool, emits: bool },
+    Pass { uses: Vec<Use>, norm: NormUse, emits: Emits },
     Tile { w: Use, tile: Tile, slots: Option<usize> },
     Embed { w: Use },
     Quantize { cols: usize, is_normed: bool },
@@ -269,6 +287,33 @@ impl Linear {
         norm: Option<(&Vector, f32)>,
         out: &[(&Matrix, &Rows)],
     ) -> Result<()> {
+        self.project_with(gpu, rows, x, norm, out, None)
+    }
+
+    /// The same where rows of the first matrix are for a [`Linear::project`] with the norm of these weights: that finds them as bytes.
+    ///
+    /// # Errors
+    /// As [`Linear::project`].
+    pub fn project_for_norm(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: &Rows,
+        next: &Vector,
+        out: &[(&Matrix, &Rows)],
+    ) -> Result<()> {
+        self.project_with(gpu, rows, x, None, out, Some(next))
+    }
+
+    fn project_with(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: &Rows,
+        norm: Option<(&Vector, f32)>,
+        out: &[(&Matrix, &Rows)],
+        next: Option<&Vector>,
+    ) -> Result<()> {
         self.check(rows, x, norm.is_some())?;
         if let Some((w, to)) = out.iter().find(|(w, to)| w.shape.cols != x.width || w.shape.rows > to.width) {
             let (shape, width) = (w.shape, to.width);
@@ -283,7 +328,22 @@ impl Linear {
         }
         let uses: Vec<Use> =
             out.iter().map(|(w, to)| Use::new(w, self.input(w, rows), rows, x.width, to.width)).collect();
-        self.pass(gpu, rows, x, norm, uses, out, false)
+        let emitters = |first: &Use| self.emitters(gpu.caps(), &uses, first.out, first.width);
+        let next = next.zip(uses.first().and_then(emitters)).filter(|(next, _)| next.len >= uses[0].out);
+        let emits = next.map_or(Emits::No, |(_, threads)| Emits::ForNorm(threads));
+        self.pass(gpu, rows, x, norm, uses, out, emits, next.map(|(next, _)| next))
+    }
+
+    /// Threads of a workgroup of a pass that has whole blocks of the `n` values a row of its first matrix, so that they can leave as bytes.
+    fn emitters(&self, caps: Caps, uses: &[Use], n: usize, width: usize) -> Option<u32> {
+        if self.precision == Precision::Exact || !n.is_multiple_of(16) || !width.is_multiple_of(64) {
+            return None;
+        }
+        let per_team = self.team_rows(caps, uses);
+        let is_whole = |threads: &u32| (threads / lanes(caps) * per_team).is_multiple_of(16);
+        // Where there are subgroups, workgroups may be larger.
+        let larger = (caps.subgroup.is_some() && !has_lattice(uses)).then_some(2 * THREADS);
+        [Some(THREADS), larger].into_iter().flatten().find(is_whole)
     }
 
     /// Block-diagonal product: rows `g·n/groups …` of `w` see only group `g` of `x`.
@@ -315,14 +375,11 @@ impl Linear {
         }
         let w_use = Use { per_group: n / groups, ..Use::new(w, self.input(w, rows), rows, x.width, out.width) };
         // What these rows are for is another product.
-        let per_team = self.team_rows(gpu.caps(), &[w_use]);
-        let is_even = (THREADS / lanes(gpu.caps()) * per_team).is_multiple_of(16);
-        let emits =
-            self.precision == Precision::Fast && is_even && n.is_multiple_of(16) && out.width.is_multiple_of(64);
-        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)], emits)
+        let emits = self.emitters(gpu.caps(), &[w_use], n, out.width).map_or(Emits::No, Emits::AsTheyAre);
+        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)], emits, None)
     }
 
-    /// All rows with one pass over the weights. Where it `emits`, the rows of the only matrix leave as bytes too.
+    /// All rows with one pass over the weights. Where it `emits`, rows of the first matrix leave as bytes too, for the norm `next` if so.
     fn pass(
         &self,
         gpu: &Gpu,
@@ -331,21 +388,24 @@ impl Linear {
         norm: Option<(&Vector, f32)>,
         uses: Vec<Use>,
         out: &[(&Matrix, &Rows)],
-        emits: bool,
+        emits: Emits,
+        next: Option<&Vector>,
     ) -> Result<()> {
         let has = |input| uses.iter().any(|u| u.input == input);
         let (has_float, has_bytes) = (has(Input::Float), has(Input::Bytes));
-        if has_bytes {
+        let of_bytes = has_bytes && norm.is_some() && x.has_weighted(rows);
+        if has_bytes && !of_bytes {
             self.quantized(gpu, rows, x, norm)?;
         }
         let float_norm = norm.filter(|_| has_float);
-        let per_team = match emits {
-            true => self.team_rows(gpu.caps(), &uses),
-            false => self.plain_team_rows(gpu.caps(), &uses, rows),
+        let norm_use = NormUse { of_floats: float_norm.is_some(), of_bytes };
+        let (threads, per_team) = match emits {
+            Emits::No => (THREADS, self.plain_team_rows(gpu.caps(), &uses, rows)),
+            Emits::AsTheyAre(threads) | Emits::ForNorm(threads) => (threads, self.team_rows(gpu.caps(), &uses)),
         };
         let grids: Vec<u32> =
-            uses.iter().map(|u| (u.out as u32).div_ceil(THREADS / lanes(gpu.caps()) * per_team)).collect();
-        let mut buffers = Vec::with_capacity(4 + 2 * uses.len());
+            uses.iter().map(|u| (u.out as u32).div_ceil(threads / lanes(gpu.caps()) * per_team)).collect();
+        let mut buffers = Vec::with_capacity(6 + 2 * uses.len());
         if has_float {
             buffers.push(&x.buffer);
         }
@@ -355,22 +415,33 @@ impl Linear {
         if let Some((norm, _)) = float_norm {
             buffers.push(&norm.buffer);
         }
+        if of_bytes {
+            buffers.push(x.sixteens(gpu)?);
+        }
         if has_lattice(&uses) {
             buffers.push(&self.lattice);
         }
         for (w, to) in out {
             buffers.extend([&*w.buffer, &to.buffer]);
-            if emits {
-                buffers.push(to.bytes(gpu)?);
-            }
-            to.written(if emits { rows } else { 0 });
+            to.written(0);
         }
-        let key = Key::Pass { uses, is_normed: float_norm.is_some(), emits };
+        match (emits, out.first(), next) {
+            (Emits::AsTheyAre(_), Some((_, to)), _) => {
+                buffers.push(to.bytes(gpu)?);
+                to.written(rows);
+            }
+            (Emits::ForNorm(_), Some((_, to)), Some(next)) => {
+                buffers.extend([to.bytes(gpu)?, &next.buffer, to.sixteens(gpu)?]);
+                to.written_for_norm(rows);
+            }
+            _ => {}
+        }
+        let key = Key::Pass { uses, norm: norm_use, emits };
         let kernel = self.kernel(key, |key| {
             let Key::Pass { uses, .. } = key else { return Err(wrong("another kernel".to_owned())) };
-            self.pass_kernel(gpu, uses, float_norm.is_some(), per_team, &grids, emits)
+            self.pass_kernel(gpu, uses, norm_use, per_team, &grids, emits)
         })?;
-        let eps = float_norm.map_or(0.0, |(_, eps)| eps);
+        let eps = norm.map_or(0.0, |(_, eps)| eps);
         gpu.dispatch(&kernel, &buffers, &[eps.to_bits()], [grids.iter().sum(), 1, 1])
     }
 
@@ -505,10 +576,10 @@ impl Linear {
         &self,
         gpu: &Gpu,
         uses: &[Use],
-        is_normed: bool,
+        norm: NormUse,
         per_team: u32,
         grids: &[u32],
-        emits: bool,
+        emits: Emits,
     ) -> Result<Arc<Kernel>> {
         let has = |input| uses.iter().any(|u| u.input == input);
         let mut source = Source::new(self.precision, "eps: f32");
@@ -519,33 +590,53 @@ impl Linear {
             source.bind("xq", "vec4<u32>", false);
             source.add(part!("bytes"));
         }
-        if is_normed {
+        if norm.of_floats {
             source.bind("norm", "vec4<f32>", false);
+        }
+        if norm.of_bytes {
+            source.bind("sixteens", "f32", false);
         }
         source.add_teams(gpu.caps());
         if has(Input::Float) {
-            source.add(if is_normed { part!("input_norm") } else { part!("input") });
+            source.add(if norm.of_floats { part!("input_norm") } else { part!("input") });
+        }
+        let mut before = "";
+        if norm.of_bytes {
+            source.add(part!("byte_factor"));
+            before = "load_byte_factors(thread);";
         }
         source.add_matrices(uses, Some("f32"), Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
-        if emits {
+        if emits != Emits::No {
             source.bind("bytes", "u32", true);
             source.add(part!("matvec_emit"));
             source.add(part!("emit_quad"));
         }
-        let (keep, emit) = match emits {
-            true => (
-                "if (thread % LANES == 0u) { kept[r * KEPT + thread / LANES * RPT + i] = sum; }",
-                "emit_kept(group * KEPT, thread);",
-            ),
-            false => ("", ""),
-        };
-        let matvec = part!("matvec").replace("KEEP", keep).replace("EMIT", emit);
+        match emits {
+            Emits::No => {}
+            Emits::AsTheyAre(threads) => {
+                source.set_threads(threads);
+                source.add(part!("emit_plain"));
+            }
+            Emits::ForNorm(threads) => {
+                source.set_threads(threads);
+                source.bind("emit_norm", "f32", false);
+                source.bind("sixteens", "f32", true);
+                source.add(part!("emit_for_norm"));
+            }
+        }
+        let keep = "if (thread % LANES == 0u) { kept[r * KEPT + thread / LANES * RPT + i] = sum; }";
+        let emit = "emit_kept(group * KEPT, thread);";
         let mut calls = String::new();
         let mut first = 0;
         for (i, (u, n)) in uses.iter().zip(grids).enumerate() {
-            let is_divided = is_normed && u.input == Input::Float;
-            let factor = if is_divided { "norm_factor(r, thread)" } else { "1.0" };
-            source.add(&matvec.replace('$', &i.to_string()).replace("FACTOR", factor));
+            let factor = match u.input {
+                Input::Float if norm.of_floats => "norm_factor(r, thread)",
+                Input::Bytes if norm.of_bytes => "byte_factors[r]",
+                _ => "1.0",
+            };
+            let (keep, emit) = if i == 0 && emits != Emits::No { (keep, emit) } else { ("", "") };
+            let matvec = part!("matvec").replace("KEEP", keep).replace("EMIT", emit).replace("FACTOR", factor);
+            source.add(&matvec.replace('$', &i.to_string()));
             let end = first + n;
             calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));
             first = end;
@@ -553,7 +644,7 @@ impl Linear {
         source.add(&format!(
             "@compute @workgroup_size(WG)\n\
              fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{\n\
-             PREPARE\n{calls}}}"
+             PREPARE\n{before}\n{calls}}}"
         ));
         let (batch, cols) = uses.first().map_or((1, 0), |u| (u.batch, u.x_width));
         let constants = [("R", batch as u32), ("RPT", per_team), ("X_COLS", cols as u32)];

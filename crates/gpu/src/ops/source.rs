@@ -146,6 +146,7 @@ pub(crate) fn lanes(caps: Caps) -> u32 {
 pub(crate) struct Source {
     text: String,
     bindings: u32,
+    threads: u32,
 }
 
 impl Source {
@@ -156,7 +157,12 @@ impl Source {
             Precision::Fast => part!("sum_fast"),
         };
         let text = format!("struct Args {{ {args} }}\nvar<immediate> args: Args;\n{}{sum}", part!("common"));
-        Self { text, bindings: 0 }
+        Self { text, bindings: 0, threads: THREADS }
+    }
+
+    /// Another number of threads than `THREADS`, a multiple of it, for kernels without the lattice.
+    pub(crate) fn set_threads(&mut self, threads: u32) {
+        self.threads = threads;
     }
 
     /// The next binding: `name: array<of>`.
@@ -246,7 +252,8 @@ impl Source {
         constants: &[(&'a str, u32)],
     ) -> (Vec<(&'a str, u32)>, String) {
         let lanes = lanes(caps);
-        let mut all = vec![("WG", THREADS), ("LANES", lanes), ("TEAMS", THREADS / lanes), ("COPIES", lattice_copies)];
+        let (threads, teams) = (self.threads, self.threads / lanes);
+        let mut all = vec![("WG", threads), ("LANES", lanes), ("TEAMS", teams), ("COPIES", lattice_copies)];
         all.extend(constants);
         let prepare = if has_lattice(uses) { "load_lattice(thread);" } else { "" };
         let text = self.text.replace("PREPARE", prepare);
