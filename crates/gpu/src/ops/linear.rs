@@ -23,6 +23,8 @@ const UNITS_BYTES_LEAST: u32 = 40 << 10;
 const UNITS_OUT: usize = 128;
 /// Workgroups that a large device needs to be busy: two for each of its cores.
 const WORKGROUPS_LEAST: u32 = 256;
+/// Most rows that leave as bytes for a norm: every team of the next product sums up the squares of all of them.
+const EMITTED_FOR_NORM_MAX: usize = 4;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
@@ -329,7 +331,8 @@ impl Linear {
         let uses: Vec<Use> =
             out.iter().map(|(w, to)| Use::new(w, self.input(w, rows), rows, x.width, to.width)).collect();
         let emitters = |first: &Use| self.emitters(gpu.caps(), &uses, first.out, first.width);
-        let next = next.zip(uses.first().and_then(emitters)).filter(|(next, _)| next.len >= uses[0].out);
+        let next = next.filter(|next| rows <= EMITTED_FOR_NORM_MAX && next.len >= uses[0].out);
+        let next = next.zip(uses.first().and_then(emitters));
         let emits = next.map_or(Emits::No, |(_, threads)| Emits::ForNorm(threads));
         self.pass(gpu, rows, x, norm, uses, out, emits, next.map(|(next, _)| next))
     }
