@@ -284,13 +284,17 @@ impl Experts {
             router.z.written(0);
             buffers.extend([&*router.matrix.buffer, &router.z.buffer]);
         }
-        let teams = THREADS / lanes(gpu.caps());
+        // A single row is about latency: as many teams as possible read at once.
+        let is_wide = rows == 1 && gpu.caps().subgroup.is_some() && !has_lattice(&uses);
+        let threads = if is_wide { 2 * THREADS } else { THREADS };
+        let teams = threads / lanes(gpu.caps());
         let per_team = (SHARED_STRETCH / teams).max(1);
         let stretches = (ff as u32).div_ceil(teams * per_team);
         let logits = router.map_or(0, |_| (experts as u32).div_ceil(teams * per_team));
         let key = Key::Shared { uses: uses.clone(), emits };
         let kernel = self.kernel(key, || {
             let mut source = Source::new(linear.precision(), "most: f32");
+            source.set_threads(threads);
             add_inputs(&mut source, &uses);
             source.bind("mid", "f32", true);
             add_emit(&mut source, emits);
@@ -392,6 +396,12 @@ impl Experts {
             // The stretch is a multiple of what the teams of a workgroup do at once.
             let per_team = linear.team_rows(gpu.caps(), &uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
             source.add_matrices(&uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
+            // Matrices whose steps are equal share what is read of the activations.
+            let is_pair = uses.iter().all(|u| u.input == Input::Bytes && u.vectors() == 16);
+            source.add(match is_pair {
+                true => include_str!("../kernels/linear/pair_int8.wgsl"),
+                false => include_str!("../kernels/linear/pair_apart.wgsl"),
+            });
             source.add(part!("swiglu"));
             let emit = if emits { part!("gate_up_emit") } else { "" };
             source.add(&part!("gate_up").replace("EMIT", emit).replace("ROUTE", route));

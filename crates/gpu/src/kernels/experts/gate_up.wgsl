@@ -12,12 +12,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var at = 0u; at < KEPT; at += TEAMS * RPT) {
         let own = at + thread / LANES * RPT;
         let first = group.x * KEPT + own;
-        var gate_at = array<u32, 1>(slot / USED * X_STRIDE_0);
-        var up_at = array<u32, 1>(slot / USED * X_STRIDE_1);
         var gate: array<Sum, RPT>;
         var up: array<Sum, RPT>;
-        sums_0(base + first, base + FF - 1u, lane, &gate_at, &gate);
-        sums_1(base + first, base + FF - 1u, lane, &up_at, &up);
+        sums_pair(base + first, base + FF - 1u, lane, slot / USED, &gate, &up);
         for (var i = 0u; i < RPT; i++) {
             let g = team_sum(total(gate[i]), thread);
             let u = team_sum(total(up[i]), thread);

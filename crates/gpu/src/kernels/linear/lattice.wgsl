@@ -2,14 +2,18 @@
 var<workgroup> lattice_copy: array<vec2<u32>, 256u * COPIES>;
 var<private> lattice_lane: u32;
 
+const LATTICE_TURNS: u32 = (256u * COPIES + WG - 1u) / WG;
+
 fn load_lattice(thread: u32) {
-    // A workgroup has 256 threads; all points are asked for before the first one comes.
-    var points: array<vec2<u32>, COPIES>;
-    for (var k = 0u; k < COPIES; k++) {
-        points[k] = lattice[(256u * k + thread) / COPIES];
+    // All points are asked for before the first one comes.
+    var points: array<vec2<u32>, LATTICE_TURNS>;
+    for (var k = 0u; k < LATTICE_TURNS; k++) {
+        points[k] = lattice[min(WG * k + thread, 256u * COPIES - 1u) / COPIES];
     }
-    for (var k = 0u; k < COPIES; k++) {
-        lattice_copy[256u * k + thread] = points[k];
+    for (var k = 0u; k < LATTICE_TURNS; k++) {
+        if (WG * k + thread < 256u * COPIES) {
+            lattice_copy[WG * k + thread] = points[k];
+        }
     }
     lattice_lane = thread % COPIES;
     workgroupBarrier();
