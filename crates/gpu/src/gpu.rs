@@ -12,8 +12,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Dispatches after which recorded commands are handed to the device, so that it works while more are recorded.
-const FLUSH_DISPATCHES: usize = 40;
+/// Dispatches after which recorded commands are handed to an idle device, so that it works while more are recorded. Each further portion is twice
+/// as large, up to the largest: recording is faster than the device, and handing over costs both sides time.
+const PORTION_FIRST: usize = 10;
+const PORTION_MOST: usize = 160;
 /// Most constants and parts of a kernel, and its name.
 const KERNEL_KEY_MAX: usize = 48;
 /// What is compiled where kernels are only collected.
@@ -61,13 +63,20 @@ struct Profile {
     names: Vec<String>,
 }
 
-#[derive(Default)]
 struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
     dispatches: usize,
+    /// Dispatches after which they are handed over.
+    portion: usize,
     profile: Option<Profile>,
     staging: Option<wgpu::Buffer>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { encoder: None, pass: None, dispatches: 0, portion: PORTION_FIRST, profile: None, staging: None }
+    }
 }
 
 type GroupKey = [u32; BINDINGS_MAX + 1];
@@ -358,8 +367,9 @@ impl Gpu {
             pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
         }
         *dispatches += 1;
-        if *dispatches >= FLUSH_DISPATCHES {
+        if recorder.dispatches >= recorder.portion {
             self.submit(&mut recorder);
+            recorder.portion = (2 * recorder.portion).min(PORTION_MOST);
         }
         Ok(())
     }
@@ -431,6 +441,7 @@ impl Gpu {
         let Some(staging) = recorder.staging.take() else { return Err(self.failed("no staging memory")) };
         self.encoder(&mut recorder).copy_buffer_to_buffer(&buffer.raw, offset, &staging, 0, bytes);
         self.submit(&mut recorder);
+        recorder.portion = PORTION_FIRST;
         let slice = staging.slice(..bytes);
         let mapped = Arc::new(Mutex::new(None));
         let told = Arc::clone(&mapped);
@@ -457,6 +468,7 @@ impl Gpu {
     /// The device failed.
     pub fn wait(&self) -> Result<()> {
         self.flush();
+        locked(&self.recorder).portion = PORTION_FIRST;
         let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
         self.faults.take()?;
         waited.map(|_| ()).map_err(|error| self.failed(&error.to_string()))

@@ -175,7 +175,7 @@ fn true_widths() {
         for (format, cols) in [(Format::Q8_0, 4096), (Format::F16, 4096), (Format::Iq2Xxs, 4096), (Format::Q2K, 2048)] {
             let mut random = Random(10);
             let w = random_weights(&gpu, &mut random, format, shape(64, cols, 1));
-            for rows in [1, 2, 4, 16, 40] {
+            for rows in [1, 2, 4, 9, 16, 40] {
                 let values = random.values(rows * cols);
                 let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, 64));
                 linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();

@@ -25,6 +25,11 @@ const UNITS_OUT: usize = 128;
 const WORKGROUPS_LEAST: u32 = 256;
 /// Most rows that leave as bytes for a norm: every team of the next product sums up the squares of all of them.
 const EMITTED_FOR_NORM_MAX: usize = 4;
+/// Rows from which a few go through matrix units, and how many these take.
+const FEW_UNITS_LEAST: usize = 5;
+const FEW_UNITS_ROWS: usize = 16;
+/// Columns that the subgroups of such a workgroup take in a turn.
+const FEW_UNITS_COLS: usize = 64 * (THREADS / UNITS_SUBGROUP) as usize;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
@@ -92,6 +97,7 @@ struct NormUse {
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
     Pass { uses: Vec<Use>, norm: NormUse, emits: Emits },
+    FewUnits { uses: Vec<Use>, own: u32 },
     Tile { w: Use, tile: Tile, slots: Option<usize> },
     Embed { w: Use },
     Quantize { cols: usize, is_normed: bool },
@@ -170,7 +176,7 @@ impl Linear {
             _ => tuning,
         };
         let many = if limits.rows > pass_rows { limits.rows } else { 0 };
-        let (half_rows, normed_rows) = if has_units { (many, 0) } else { (0, many) };
+        let (half_rows, normed_rows) = if has_units { (many.max(FEW_UNITS_ROWS), 0) } else { (0, many) };
         Ok(Self {
             precision,
             tuning,
@@ -330,6 +336,10 @@ impl Linear {
         }
         let uses: Vec<Use> =
             out.iter().map(|(w, to)| Use::new(w, self.input(w, rows), rows, x.width, to.width)).collect();
+        if self.fits_few_units(rows, &uses) {
+            let halves = self.tile_input(gpu, rows, x, norm)?;
+            return self.few_units(gpu, rows, halves, &uses, out);
+        }
         let emitters = |first: &Use| self.emitters(gpu.caps(), &uses, first.out, first.width);
         let next = next.filter(|next| rows <= EMITTED_FOR_NORM_MAX && next.len >= uses[0].out);
         let next = next.zip(uses.first().and_then(emitters));
@@ -377,9 +387,38 @@ impl Linear {
             return self.tiles(gpu, rows, groups, w, x, width, out, None);
         }
         let w_use = Use { per_group: n / groups, ..Use::new(w, self.input(w, rows), rows, x.width, out.width) };
+        if self.fits_few_units(rows, &[w_use]) {
+            let halves = self.tile_input(gpu, rows, x, None)?;
+            return self.few_units(gpu, rows, halves, &[w_use], &[(w, out)]);
+        }
         // What these rows are for is another product.
         let emits = self.emitters(gpu.caps(), &[w_use], n, out.width).map_or(Emits::No, Emits::AsTheyAre);
         self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)], emits, None)
+    }
+
+    /// Whether some rows go through matrix units together.
+    fn fits_few_units(&self, rows: usize, uses: &[Use]) -> bool {
+        let fits =
+            |u: &Use| u.cols.is_multiple_of(FEW_UNITS_COLS) && u.per_group.is_multiple_of(32) && !has_lattice(&[*u]);
+        self.has_units && (FEW_UNITS_LEAST..=FEW_UNITS_ROWS).contains(&rows) && uses.iter().all(fits)
+    }
+
+    /// Rows in half precision times several matrices.
+    fn few_units(&self, gpu: &Gpu, rows: usize, halves: &Buffer, uses: &[Use], out: &[(&Matrix, &Rows)]) -> Result<()> {
+        let uses: Vec<Use> = uses.iter().map(|u| Use { input: Input::Float, ..*u }).collect();
+        let workgroups = |own: u32| uses.iter().map(|u| (u.out as u32).div_ceil(own)).sum::<u32>();
+        let own = if workgroups(32) >= WORKGROUPS_LEAST { 32 } else { 16 };
+        let mut buffers = vec![halves];
+        for (w, to) in out {
+            buffers.extend([&*w.buffer, &to.buffer]);
+            to.written(0);
+        }
+        let grid = [workgroups(own), 1, 1];
+        let kernel = self.kernel(Key::FewUnits { uses: uses.clone(), own }, |_| {
+            let (source, constants) = few_units_source(self.precision, rows, &uses, own);
+            source.build(gpu, "few on matrix units", &uses, 1, &constants)
+        })?;
+        gpu.dispatch(&kernel, &buffers, &[], grid)
     }
 
     /// All rows with one pass over the weights. Where it `emits`, rows of the first matrix leave as bytes too, for the norm `next` if so.
@@ -693,6 +732,34 @@ fn tile_source(
     (source, constants)
 }
 
+/// The kernel of a few rows on matrix units, `own` rows of the matrices a workgroup.
+fn few_units_source(precision: Precision, rows: usize, uses: &[Use], own: u32) -> (Source, Vec<(&'static str, u32)>) {
+    let mut source = Source::new(precision, "none: u32");
+    source.bind("x", "vec4<f16>", false);
+    source.add_matrices(uses, Some("f32"), None);
+    source.add(part!("few_units_memory"));
+    let (mut calls, mut first) = (String::new(), 0);
+    for (i, u) in uses.iter().enumerate() {
+        // Pieces that a step has of a row, and that a thread has of its subgroup's.
+        let pieces = 16 / u.vectors() as u32;
+        source.add(&format!(
+            "const PIECES_{i}: u32 = {pieces}u;\nconst TURNS_{i}: u32 = {}u;",
+            own * pieces / UNITS_SUBGROUP
+        ));
+        source.add(&part!("few_units").replace('$', &i.to_string()));
+        let end = first + (u.out as u32).div_ceil(own);
+        calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));
+        first = end;
+    }
+    source.add(&format!(
+        "@compute @workgroup_size(WG)\n\
+         fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{\n{calls}}}"
+    ));
+    let width = uses.first().map_or(0, |u| u.x_width / 4);
+    let constants = vec![("R", rows as u32), ("OWN", own), ("FR", own / 16), ("X_VECTORS", width as u32)];
+    (source, constants)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -733,6 +800,25 @@ mod tests {
                     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
                     validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
                 }
+            }
+            let w = Use {
+                format,
+                out: 2048,
+                cols: 4096,
+                planes: [0, 1 << 20, 1 << 21, 1 << 22],
+                input: Input::Float,
+                batch: 9,
+                x_width: 4096,
+                width: 2048,
+                per_group: 2048,
+            };
+            for own in [16, 32] {
+                let uses = [w, Use { format: Format::F16, ..w }];
+                let (source, constants) = few_units_source(Precision::Fast, 9, &uses, own);
+                let text = source.text(caps, &uses, 1, &constants);
+                let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
+                let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+                validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
             }
         }
     }
