@@ -27,7 +27,9 @@ const WORKGROUPS_LEAST: u32 = 256;
 const EMITTED_FOR_NORM_MAX: usize = 4;
 /// Rows from which a few go through matrix units, and how many these take.
 const FEW_UNITS_LEAST: usize = 5;
-const FEW_UNITS_ROWS: usize = 16;
+const FEW_UNITS_ROWS: usize = UNITS_TILE;
+/// Rows and columns of a product of matrix units.
+const UNITS_TILE: usize = 16;
 /// Columns that the subgroups of such a workgroup take in a turn.
 const FEW_UNITS_COLS: usize = 64 * (THREADS / UNITS_SUBGROUP) as usize;
 /// Rows of the smallest tile.
@@ -97,7 +99,7 @@ struct NormUse {
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
     Pass { uses: Vec<Use>, norm: NormUse, emits: Emits },
-    FewUnits { uses: Vec<Use>, own: u32 },
+    FewUnits { uses: Vec<Use> },
     Tile { w: Use, tile: Tile, slots: Option<usize> },
     Embed { w: Use },
     Quantize { cols: usize, is_normed: bool },
@@ -398,24 +400,23 @@ impl Linear {
 
     /// Whether some rows go through matrix units together.
     fn fits_few_units(&self, rows: usize, uses: &[Use]) -> bool {
-        let fits =
-            |u: &Use| u.cols.is_multiple_of(FEW_UNITS_COLS) && u.per_group.is_multiple_of(32) && !has_lattice(&[*u]);
+        let fits = |u: &Use| {
+            u.cols.is_multiple_of(FEW_UNITS_COLS) && u.per_group.is_multiple_of(UNITS_TILE) && !has_lattice(&[*u])
+        };
         self.has_units && (FEW_UNITS_LEAST..=FEW_UNITS_ROWS).contains(&rows) && uses.iter().all(fits)
     }
 
     /// Rows in half precision times several matrices.
     fn few_units(&self, gpu: &Gpu, rows: usize, halves: &Buffer, uses: &[Use], out: &[(&Matrix, &Rows)]) -> Result<()> {
         let uses: Vec<Use> = uses.iter().map(|u| Use { input: Input::Float, ..*u }).collect();
-        let workgroups = |own: u32| uses.iter().map(|u| (u.out as u32).div_ceil(own)).sum::<u32>();
-        let own = if workgroups(32) >= WORKGROUPS_LEAST { 32 } else { 16 };
         let mut buffers = vec![halves];
         for (w, to) in out {
             buffers.extend([&*w.buffer, &to.buffer]);
             to.written(0);
         }
-        let grid = [workgroups(own), 1, 1];
-        let kernel = self.kernel(Key::FewUnits { uses: uses.clone(), own }, |_| {
-            let (source, constants) = few_units_source(self.precision, rows, &uses, own);
+        let grid = [uses.iter().map(|u| u.out.div_ceil(UNITS_TILE) as u32).sum(), 1, 1];
+        let kernel = self.kernel(Key::FewUnits { uses: uses.clone() }, |_| {
+            let (source, constants) = few_units_source(self.precision, rows, &uses);
             source.build(gpu, "few on matrix units", &uses, 1, &constants)
         })?;
         gpu.dispatch(&kernel, &buffers, &[], grid)
@@ -732,8 +733,8 @@ fn tile_source(
     (source, constants)
 }
 
-/// The kernel of a few rows on matrix units, `own` rows of the matrices a workgroup.
-fn few_units_source(precision: Precision, rows: usize, uses: &[Use], own: u32) -> (Source, Vec<(&'static str, u32)>) {
+/// The kernel of a few rows on matrix units.
+fn few_units_source(precision: Precision, rows: usize, uses: &[Use]) -> (Source, Vec<(&'static str, u32)>) {
     let mut source = Source::new(precision, "none: u32");
     source.bind("x", "vec4<f16>", false);
     source.add_matrices(uses, Some("f32"), None);
@@ -742,12 +743,10 @@ fn few_units_source(precision: Precision, rows: usize, uses: &[Use], own: u32) -
     for (i, u) in uses.iter().enumerate() {
         // Pieces that a step has of a row, and that a thread has of its subgroup's.
         let pieces = 16 / u.vectors() as u32;
-        source.add(&format!(
-            "const PIECES_{i}: u32 = {pieces}u;\nconst TURNS_{i}: u32 = {}u;",
-            own * pieces / UNITS_SUBGROUP
-        ));
+        source.add(&format!("const PIECES_{i}: u32 = {pieces}u;"));
+        source.add(&format!("const TURNS_{i}: u32 = {}u;", UNITS_TILE as u32 * pieces / UNITS_SUBGROUP));
         source.add(&part!("few_units").replace('$', &i.to_string()));
-        let end = first + (u.out as u32).div_ceil(own);
+        let end = first + u.out.div_ceil(UNITS_TILE) as u32;
         calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));
         first = end;
     }
@@ -756,7 +755,7 @@ fn few_units_source(precision: Precision, rows: usize, uses: &[Use], own: u32) -
          fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{\n{calls}}}"
     ));
     let width = uses.first().map_or(0, |u| u.x_width / 4);
-    let constants = vec![("R", rows as u32), ("OWN", own), ("FR", own / 16), ("X_VECTORS", width as u32)];
+    let constants = vec![("R", rows as u32), ("X_VECTORS", width as u32)];
     (source, constants)
 }
 
@@ -812,14 +811,12 @@ mod tests {
                 width: 2048,
                 per_group: 2048,
             };
-            for own in [16, 32] {
-                let uses = [w, Use { format: Format::F16, ..w }];
-                let (source, constants) = few_units_source(Precision::Fast, 9, &uses, own);
-                let text = source.text(caps, &uses, 1, &constants);
-                let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
-                let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
-                validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
-            }
+            let uses = [w, Use { format: Format::F16, ..w }];
+            let (source, constants) = few_units_source(Precision::Fast, 9, &uses);
+            let text = source.text(caps, &uses, 1, &constants);
+            let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
+            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+            validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
         }
     }
 }
