@@ -5,6 +5,7 @@
 
 #[path = "../../engine/tests/common/mod.rs"]
 mod common;
+mod support;
 
 use common::{demo, prompts, state};
 use ds4_engine::backend::{Backend, Join, JoinScratch, Segment, Step};
@@ -19,9 +20,12 @@ use ds4_engine::{
     Config, DrafterOptions, Engine, EngineOptions, LayerKind, Logits, Pairing, Precision, Rows, Sequence, TokenId, Wish,
 };
 use ds4_gguf::File;
-use ds4_gpu::{Gpu, GpuBackend, GpuOptions};
+use ds4_gpu::selftest::Verdict;
+use ds4_gpu::selftest::draft::{check_choose, check_join};
+use ds4_gpu::{Gpu, GpuBackend, GpuOptions, draft_weight_bytes, weight_bytes};
 use std::path::Path;
 use std::sync::Arc;
+use support::{devices, right};
 
 const CONTEXT: usize = 2048;
 
@@ -282,6 +286,22 @@ fn tokens_and_streams_are_joined_as_on_the_processor() {
 }
 
 #[test]
+fn the_kernels_of_the_block_alone_follow_the_formulas() {
+    for gpu in devices() {
+        for (embd, rows) in [(64, 1), (64, 9), (100, 2), (4096, 3)] {
+            let mut verdict = Verdict::default();
+            check_join(&mut verdict, &gpu, embd, rows).unwrap();
+            right(&format!("{rows} rows of {embd}"), &verdict);
+        }
+        for (width, rows) in [(1, 1), (62, 3), (1000, 2), (8200, 5), (129_280, 2)] {
+            let mut verdict = Verdict::default();
+            check_choose(&mut verdict, &gpu, width, rows).unwrap();
+            right(&format!("{rows} rows of {width} logits"), &verdict);
+        }
+    }
+}
+
+#[test]
 fn what_is_copied_and_written_is_read() {
     let file = demo("ds4-demo-q2.gguf");
     let gpu = backend(Gpu::open(None).unwrap(), &file, Precision::Exact, None);
@@ -341,4 +361,7 @@ fn a_file_without_the_block_is_refused() {
     };
     let error = GpuBackend::on(Gpu::open(None).unwrap(), &file, &config, options).err().unwrap();
     assert!(matches!(error, ds4_engine::Error::DraftBlock(_)), "{error}");
+    assert!(draft_weight_bytes(&file).is_err());
+    let block = demo("ds4-demo-mtp.gguf");
+    assert_eq!(draft_weight_bytes(&block).unwrap(), weight_bytes(&block), "there is nothing else in it");
 }
