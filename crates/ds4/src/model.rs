@@ -7,7 +7,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::single::{One, Single};
 use crate::steering;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use ds4_chat::EffortTable;
 use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
@@ -120,29 +120,41 @@ impl Model {
         let (file, config) = (Arc::clone(&self.file), self.config.clone());
         let drafter = self.drafter.as_ref().map(|drafter| &drafter.options);
         let engine = Engine::with_drafter(file, config, backend, options, drafter);
-        let mut engine = engine.map_err(|error| match (error, &self.drafter) {
-            (ds4_engine::Error::DraftBlock(why), Some(drafter)) => anyhow!("{}: {why}", drafter.name),
-            (error, _) => anyhow::Error::new(error).context(self.name.clone()),
-        })?;
-        self.steering.iter().for_each(|steering| engine.steer(steering.clone()));
+        let mut engine = engine.map_err(|error| self.named(error))?;
+        if let Some(steering) = &self.steering {
+            engine.steer(steering.clone())?;
+        }
         Ok(engine)
     }
 
-    fn load_on_gpu(&self, compute: &Compute) -> Result<Loaded> {
-        if self.drafter.is_some() || self.steering.is_some() {
-            bail!("--mtp and --steer do not work on a GPU yet; use --backend cpu");
+    /// An error with the name of the file that it is about.
+    fn named(&self, error: ds4_engine::Error) -> anyhow::Error {
+        match (error, &self.drafter) {
+            (ds4_engine::Error::DraftBlock(why), Some(drafter)) => anyhow!("{}: {why}", drafter.name),
+            (error, _) => anyhow::Error::new(error).context(self.name.clone()),
         }
+    }
+
+    fn load_on_gpu(&self, compute: &Compute) -> Result<Loaded> {
         let chunk = compute.chunk.unwrap_or(GPU_CHUNK).min(compute.context);
-        let progress = Progress::start("loading", "MB", (ds4_gpu::weight_bytes(&self.file) >> 20) as usize);
+        let drafter = self.drafter.as_ref().map(|drafter| Arc::clone(&drafter.options.file));
+        // A file without the block is refused below.
+        let draft_bytes = drafter.as_ref().and_then(|file| ds4_gpu::draft_weight_bytes(file).ok()).unwrap_or(0);
+        let all = ds4_gpu::weight_bytes(&self.file) + draft_bytes;
+        let progress = Progress::start("loading", "MB", (all >> 20) as usize);
         let options = GpuOptions {
             device: compute.device,
             precision: compute.precision,
             rows: compute.rows,
             chunk,
             context: compute.context,
+            drafter,
             loaded: Box::new(move |bytes| progress.set((bytes >> 20) as usize)),
         };
-        let backend = GpuBackend::new(&self.file, &self.config, options)?;
+        let backend = GpuBackend::new(&self.file, &self.config, options).map_err(|error| match error {
+            error @ ds4_engine::Error::DraftBlock(_) => self.named(error),
+            other => other.into(),
+        })?;
         Ok(Loaded::Gpu(self.engine(backend, EngineOptions { context: compute.context, chunk })?))
     }
 }

@@ -215,13 +215,13 @@ fn cost() {
     let mut passes = vec![Vec::new(); 4];
     for _ in 0..ROUNDS {
         for (rows, times) in (1..).zip(&mut steps) {
-            let mut fork = sequence.fork();
+            let mut fork = engine.fork(&sequence).expect("memory");
             let begin = Instant::now();
             step(&mut engine, &mut fork, &prompt[..rows]);
             times.push(begin.elapsed().as_secs_f64());
         }
         for (depth, times) in (1..).zip(&mut passes) {
-            let mut fork = sequence.fork();
+            let mut fork = engine.fork(&sequence).expect("memory");
             // What is not seen yet is not part of the cost.
             engine.draft(&mut [Wish { sequence: &mut fork, next: 5, depth: 1 }]).expect("drafts");
             step(&mut engine, &mut fork, &[5]);

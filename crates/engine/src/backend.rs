@@ -5,8 +5,8 @@
 //! rows are live.
 
 use crate::TokenId;
-use crate::config::{Config, STREAMS};
-use crate::error::{Error, Result};
+use crate::config::Config;
+use crate::error::Result;
 use crate::rope::Rope;
 use crate::weights::{Attention, Compressor, Ffn, HcSite, Joining};
 use ds4_gguf::{File, TensorInfo};
@@ -109,6 +109,26 @@ pub struct Prepare<'a, B: Backend> {
     pub index_q: Option<&'a mut B::Buffer>,
 }
 
+/// What [`Backend::join`] makes the input of the draft block of.
+pub struct Join<'a, B: Backend> {
+    /// Norms and projections.
+    pub weights: &'a Joining<B>,
+    /// Embedding of the model.
+    pub embd: &'a B::Matrix,
+    /// `P`: the streams of each row, `N·E` values.
+    pub streams: &'a B::Buffer,
+    /// Tokens of the rows that the device chose, from this place on; without them those of the step.
+    pub chosen: Option<(&'a B::Tokens, usize)>,
+}
+
+/// Buffers of [`Backend::join`], `E` wide.
+pub struct JoinScratch<B: Backend> {
+    /// Embeddings, normed and projected: one row each.
+    pub token: [B::Buffer; 2],
+    /// The same of streams: `N` rows each.
+    pub streams: [B::Buffer; 2],
+}
+
 /// A device. Section numbers are those of `spec/model.md`.
 pub trait Backend: Sized + Send + Sync {
     /// A weight matrix, or the matrices of all experts of a layer.
@@ -127,6 +147,8 @@ pub trait Backend: Sized + Send + Sync {
     type Routes: Default + Send + Sync;
     /// Compressed rows chosen for each row.
     type Selection: Default + Send + Sync;
+    /// Tokens that the device chose, and need not have told.
+    type Tokens: Send + Sync;
 
     /// Name for people, with the device.
     fn name(&self) -> String;
@@ -303,74 +325,35 @@ pub trait Backend: Sized + Send + Sync {
         self.project(step.rows(), x, out)
     }
 
-    // Speculation. As they stand, the first four are those of a backend that has none.
+    // Drafts (§12). What the block works on stays on the device until the drafts of all passes are read at once.
 
-    /// Most tokens that [`take_back`](Self::take_back) can remove; 0 is for a backend that does not speculate.
-    fn drafts_max(&self) -> usize {
-        0
-    }
-    /// State of the draft block (§12) of an empty sequence: one sliding layer, number 0.
-    fn draft_cache(&self) -> Result<Self::Cache> {
-        Err(Error::Unsupported("speculative decoding"))
-    }
-    /// Makes a state that of its first `tokens` tokens, at most [`drafts_max`](Self::drafts_max) fewer than it has. What a later token
+    /// State of the draft block of an empty sequence: one sliding layer, number 0, which needs no room to be made.
+    fn draft_cache(&self) -> Result<Self::Cache>;
+    /// Makes a state that of its first `tokens` tokens, at most [`DRAFTS_MAX`](crate::kv::DRAFTS_MAX) fewer than it has. What a later token
     /// sees is bit for bit what it would have seen had the others never been there.
-    fn take_back(&self, _cache: &mut Self::Cache, _tokens: usize) -> Result<()> {
-        Err(Error::Unsupported("speculative decoding"))
-    }
-    /// Sets the first rows of `buffer`, the opposite of [`read`](Self::read).
-    fn write(&self, _buffer: &mut Self::Buffer, _values: &[f32]) -> Result<()> {
-        Err(Error::Unsupported("way to write activations"))
-    }
-    /// Rows `rows` of `buffer`.
-    fn read_rows(&self, buffer: &Self::Buffer, rows: Range<usize>) -> Result<Vec<f32>> {
-        let mut values = self.read(buffer, rows.end)?;
-        values.drain(..values.len() / rows.end.max(1) * rows.start);
-        Ok(values)
-    }
-    /// §12 input of the draft block: `X_s = e_proj·rmsnorm(token_embd[t], enorm) + h_proj·rmsnorm(P_s, hnorm)`. `p` has `N·E`
-    /// values a row; the buffers of `scratch` are `E` wide and have room for `N` times the rows.
+    fn take_back(&self, cache: &mut Self::Cache, tokens: usize) -> Result<()>;
+    /// Copies rows `rows` of `from` to those from `at` on of `to`, which has the same width.
+    fn copy_rows(&self, from: &Self::Buffer, rows: Range<usize>, to: &mut Self::Buffer, at: usize) -> Result<()>;
+    /// Input of the draft block: `X_s = e_proj·rmsnorm(token_embd[t], enorm) + h_proj·rmsnorm(P_s, hnorm)`.
     fn join(
         &self,
         step: &Step<'_>,
-        w: &Joining<Self>,
-        embd: &Self::Matrix,
-        p: &[f32],
-        scratch: &mut [Self::Buffer; 2],
+        join: Join<'_, Self>,
+        scratch: &mut JoinScratch<Self>,
         x: &mut Self::Buffer,
-    ) -> Result<()> {
-        let (rows, width, [normed, projected]) = (step.rows(), step.config.embd, scratch);
-        self.embed(step, embd, x)?;
-        let embedded = self.read(x, rows)?;
-        let first_streams: Vec<f32> =
-            embedded.chunks_exact(STREAMS * width).flat_map(|streams| &streams[..width]).copied().collect();
-        self.write(normed, &first_streams)?;
-        self.rms_norm(step, &w.enorm, normed)?;
-        self.project(rows, normed, &mut [(&w.e_proj, &mut *projected)])?;
-        let a = self.read(projected, rows)?;
+    ) -> Result<()>;
+    /// Room for `n` tokens.
+    fn tokens(&self, n: usize) -> Result<Self::Tokens>;
+    /// The most probable token of each of the first `rows` rows of `logits`, as [`argmax`](crate::sampler::argmax) finds it, to the places from `at` on.
+    fn choose(&self, rows: usize, logits: &Self::Buffer, to: &mut Self::Tokens, at: usize) -> Result<()>;
+    /// The first `n` tokens.
+    fn read_tokens(&self, tokens: &Self::Tokens, n: usize) -> Result<Vec<TokenId>>;
 
-        // Each stream is a row of its own.
-        let (tokens, positions) = (vec![0; rows * STREAMS], vec![0; rows * STREAMS]);
-        let by_stream = Step { config: step.config, tokens: &tokens, positions: &positions, segments: &[] };
-        self.write(normed, p)?;
-        self.rms_norm(&by_stream, &w.hnorm, normed)?;
-        self.project(rows * STREAMS, normed, &mut [(&w.h_proj, &mut *projected)])?;
-        let mut joined = self.read(projected, rows * STREAMS)?;
-        for (streams, a) in joined.chunks_exact_mut(STREAMS * width).zip(a.chunks_exact(width)) {
-            for stream in streams.chunks_exact_mut(width) {
-                stream.iter_mut().zip(a).for_each(|(x, a)| *x += a);
-            }
-        }
-        self.write(x, &joined)
-    }
+    /// Sets the first rows of `buffer`, the opposite of [`read`](Self::read).
+    fn write(&self, buffer: &mut Self::Buffer, values: &[f32]) -> Result<()>;
+    /// Rows `rows` of `buffer`.
+    fn read_rows(&self, buffer: &Self::Buffer, rows: Range<usize>) -> Result<Vec<f32>>;
 
     /// Steering (`spec/session.md` §9): `y ← y − s·v·(v·y)` in each row.
-    fn steer(&self, rows: usize, v: &[f32], s: f32, y: &mut Self::Buffer) -> Result<()> {
-        let mut values = self.read(y, rows)?;
-        for y in values.chunks_exact_mut(v.len()) {
-            let along: f32 = y.iter().zip(v).map(|(y, v)| y * v).sum();
-            y.iter_mut().zip(v).for_each(|(y, v)| *y -= s * along * v);
-        }
-        self.write(y, &values)
-    }
+    fn steer(&self, rows: usize, v: &Self::Vector, s: f32, y: &mut Self::Buffer) -> Result<()>;
 }

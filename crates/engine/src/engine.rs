@@ -5,8 +5,9 @@ use crate::backend::{Backend, Segment, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::forward::{HEADS_AT_ONCE, Pass, Ropes, Workspace};
+use crate::kv::DRAFTS_MAX;
 use crate::mtp::{Drafter, DrafterOptions, Drafting, Surroundings, Wish};
-use crate::steering::{Site, Steering};
+use crate::steering::{Site, Steered, Steering};
 use crate::weights::Weights;
 use ds4_gguf::File;
 use ds4_store::Hash;
@@ -35,7 +36,7 @@ impl Default for EngineOptions {
 }
 
 /// One conversation: its tokens and their KV state. `Clone` is a checkpoint: compressed history is shared, and what is known for drafts
-/// is left out. [`Sequence::fork`] is for one that goes on at once.
+/// is left out. [`Engine::fork`] is for one that goes on at once.
 pub struct Sequence<B: Backend> {
     tokens: Vec<TokenId>,
     cache: B::Cache,
@@ -75,11 +76,6 @@ impl<B: Backend> Sequence<B> {
     /// The sequence of `tokens` with the state that they made: one that a [`Backend`] restored.
     pub fn restored(tokens: Vec<TokenId>, cache: B::Cache) -> Self {
         Self { tokens, cache, broken: false, drafting: None }
-    }
-
-    /// The same, with what is known for drafts.
-    pub fn fork(&self) -> Self {
-        Self { drafting: self.drafting.clone(), ..self.clone() }
     }
 
     /// Tokens that the draft block has not seen yet, as far as it can still see them.
@@ -143,7 +139,7 @@ pub struct Engine<B: Backend> {
     options: EngineOptions,
     file: Arc<File>,
     drafter: Option<Drafter<B>>,
-    steering: Option<Steering>,
+    steering: Option<Steered<B>>,
 }
 
 impl<B: Backend> Engine<B> {
@@ -211,7 +207,7 @@ impl<B: Backend> Engine<B> {
             hasher.update(&data[..data.len().min(IDENTITY_SAMPLE_BYTES)]);
         }
         hasher.update(&mode);
-        let steering = self.steering.as_ref().map(Steering::identity).unwrap_or_default();
+        let steering = self.steering.as_ref().map(Steered::identity).unwrap_or_default();
         hasher.update(&steering);
         let name = self.config.name.as_deref().unwrap_or("a model without a name");
         let steered = if steering.is_empty() { "" } else { ", steered" };
@@ -219,8 +215,12 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Steers all that is evaluated from now on. Sequences from before do not fit.
-    pub fn steer(&mut self, steering: Steering) {
-        self.steering = Some(steering);
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn steer(&mut self, steering: Steering) -> Result<()> {
+        self.steering = Some(steering.on(&*self.backend)?);
+        Ok(())
     }
 
     /// Appends one token and returns what `site` of each layer yields for it, `E` values a layer, before any steering.
@@ -252,6 +252,18 @@ impl<B: Backend> Engine<B> {
         Ok(Sequence { tokens: Vec::new(), cache: self.backend.cache()?, broken: false, drafting: None })
     }
 
+    /// A sequence that goes its own way from here, with what is known for drafts.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn fork(&self, sequence: &Sequence<B>) -> Result<Sequence<B>> {
+        let drafting = match (&self.drafter, &sequence.drafting) {
+            (Some(drafter), Some(known)) => Some(Box::new(drafter.fork(&self.backend, known)?)),
+            _ => None,
+        };
+        Ok(Sequence { drafting, ..sequence.clone() })
+    }
+
     /// Appends the tokens of every piece to its sequence in one pass and returns the logits asked for, `V` values a row,
     /// pieces in order.
     ///
@@ -272,34 +284,34 @@ impl<B: Backend> Engine<B> {
                 Logits::All => wanted.extend(first..first + n),
             }
         }
-        let mut caches = Vec::with_capacity(pieces.len());
+        let (mut caches, mut draftings) = (Vec::with_capacity(pieces.len()), Vec::new());
         for piece in pieces.iter_mut() {
-            let end = piece.sequence.len() + piece.tokens.len();
-            self.backend.reserve(&mut piece.sequence.cache, end)?;
-            piece.sequence.broken = true;
-            caches.push(&mut piece.sequence.cache);
+            let start = piece.sequence.len();
+            let Sequence { cache, broken, drafting, .. } = &mut *piece.sequence;
+            self.backend.reserve(cache, start + piece.tokens.len())?;
+            *broken = true;
+            caches.push(cache);
+            if let Some(drafter) = &self.drafter {
+                draftings.push(match drafting {
+                    Some(drafting) => drafting,
+                    none => none.insert(Box::new(drafter.drafting(&self.backend, start)?)),
+                });
+            }
         }
         let step = Step { config: &self.config, tokens: &tokens, positions: &positions, segments: &segments };
         let steering = self.steering.as_ref();
         let pass = Pass { backend: &*self.backend, weights: &self.weights, ropes: &self.ropes, steering, step };
-        let (workspace, backend, has_drafter) = (&mut self.workspace, &*self.backend, self.drafter.is_some());
-        let (logits, streams) = backend.run(|| {
+        let (workspace, backend, window) = (&mut self.workspace, &*self.backend, self.config.window);
+        let logits = backend.run(|| {
             let logits = pass.run(workspace, &mut caches, &wanted, stop)?;
-            let streams = if has_drafter { workspace.streams(backend, 0..tokens.len())? } else { Vec::new() };
-            Ok((logits, streams))
+            for (drafting, Segment { rows, start }) in draftings.into_iter().zip(&segments) {
+                drafting.record(backend, workspace.streams(), rows.clone(), start + rows.len(), window)?;
+            }
+            Ok(logits)
         })?;
-        for (piece, segment) in pieces.iter_mut().zip(&segments) {
+        for piece in pieces.iter_mut() {
             piece.sequence.tokens.extend_from_slice(piece.tokens);
             piece.sequence.broken = false;
-            if let Some(drafter) = &self.drafter {
-                let (width, rows) = (self.config.stream_width(), &segment.rows);
-                let first = rows.start.max(rows.end.saturating_sub(drafter.window()));
-                let drafting = match &mut piece.sequence.drafting {
-                    Some(drafting) => drafting,
-                    none => none.insert(Box::new(drafter.drafting(backend, segment.start)?)),
-                };
-                drafting.record(&streams[first * width..rows.end * width], width, drafter.window());
-            }
         }
         Ok(logits)
     }
@@ -336,14 +348,14 @@ impl<B: Backend> Engine<B> {
     /// Makes a sequence that of its first `tokens` tokens, as if the others had never been evaluated: for drafts that were wrong.
     ///
     /// # Errors
-    /// More tokens than [`Backend::drafts_max`] would have to go.
+    /// More tokens than [`DRAFTS_MAX`] would have to go.
     pub fn take_back(&self, sequence: &mut Sequence<B>, tokens: usize) -> Result<()> {
         let surplus = sequence.len().saturating_sub(tokens);
         if surplus == 0 {
             return Ok(());
         }
-        if surplus > self.backend.drafts_max() {
-            return Err(Error::TooManyDrafts { found: surplus, most: self.backend.drafts_max() });
+        if surplus > DRAFTS_MAX {
+            return Err(Error::TooManyDrafts { found: surplus, most: DRAFTS_MAX });
         }
         self.backend.take_back(&mut sequence.cache, tokens)?;
         sequence.tokens.truncate(tokens);

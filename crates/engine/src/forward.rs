@@ -1,12 +1,11 @@
 //! The forward pass: the one place that knows the order of operations (`spec/model.md` §4 to §11).
 
-use crate::backend::{Backend, Prepare, Step};
+use crate::backend::{Backend, Join, JoinScratch, Prepare, Step};
 use crate::config::{Config, LayerKind, STREAMS};
 use crate::error::Result;
 use crate::rope::Rope;
-use crate::steering::{Site, Steering};
+use crate::steering::{Site, Steered};
 use crate::weights::{Attention, HcSite, Layer, MtpWeights, Weights};
-use std::ops::Range;
 
 /// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
 pub(crate) const HEADS_AT_ONCE: usize = 64;
@@ -100,9 +99,9 @@ impl<B: Backend> Workspace<B> {
 }
 
 impl<B: Backend> Workspace<B> {
-    /// The streams that the last pass left in rows `rows`.
-    pub(crate) fn streams(&self, backend: &B, rows: Range<usize>) -> Result<Vec<f32>> {
-        backend.read_rows(&self.x, rows)
+    /// The streams that the last pass left, a row for each of its own.
+    pub(crate) fn streams(&self) -> &B::Buffer {
+        &self.x
     }
 }
 
@@ -121,12 +120,24 @@ pub fn step_bytes(c: &Config, rows: usize) -> u64 {
     values.saturating_mul(size_of::<f32>() as u64)
 }
 
+/// Bytes of the buffers with which the draft block works, for steps of `rows` rows: streams not seen yet, streams to go on from, and
+/// what joins them with tokens.
+pub fn draft_step_bytes(c: &Config, rows: usize) -> u64 {
+    let values = (2 * STREAMS + 2 * (1 + STREAMS)) * c.embd;
+    (rows.min(c.window) as u64).saturating_mul((values * size_of::<f32>()) as u64)
+}
+
+/// Bytes of the streams that a sequence keeps for the draft block.
+pub fn draft_sequence_bytes(c: &Config) -> u64 {
+    (c.window as u64).saturating_mul((c.stream_width() * size_of::<f32>()) as u64)
+}
+
 /// Everything that a pass reads besides its buffers.
 pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(crate) weights: &'a Weights<B>,
     pub(crate) ropes: &'a Ropes,
-    pub(crate) steering: Option<&'a Steering>,
+    pub(crate) steering: Option<&'a Steered<B>>,
     pub(crate) step: Step<'a>,
 }
 
@@ -153,25 +164,50 @@ impl<B: Backend> Pass<'_, B> {
             }
             self.layer(il, layer, layers.get(il + 1), ws, caches)?;
         }
-        self.logits(ws, wanted, &self.weights.hc_head, &self.weights.norm)
+        let mut logits = Vec::new();
+        self.heads(ws, wanted, &self.weights.hc_head, &self.weights.norm, |some, rows| {
+            let some = b.read(some, rows)?;
+            // Usually that is all: megabytes that need not move again.
+            if logits.is_empty() {
+                logits = some;
+            } else {
+                logits.extend(some);
+            }
+            Ok(())
+        })?;
+        Ok(logits)
     }
 
-    /// §12: the draft block over rows before which the streams were `p`, and the logits of rows `wanted`.
+    /// §12: the draft block.
     pub(crate) fn run_draft_block(
         &self,
         w: &MtpWeights<B>,
-        p: &[f32],
-        scratch: &mut [B::Buffer; 2],
+        join: Join<'_, B>,
+        scratch: &mut JoinScratch<B>,
         ws: &mut Workspace<B>,
         caches: &mut [&mut B::Cache],
-        wanted: &[usize],
-    ) -> Result<Vec<f32>> {
+    ) -> Result<()> {
         let (b, step, layer) = (self.backend, &self.step, &w.layer);
         b.begin(step, self.ropes.families(), caches)?;
-        b.join(step, &w.joining, &self.weights.embd, p, scratch, &mut ws.x)?;
+        b.join(step, join, scratch, &mut ws.x)?;
         b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
-        self.layer(0, layer, None, ws, caches)?;
-        self.logits(ws, wanted, &w.hc_head, &w.norm)
+        self.layer(0, layer, None, ws, caches)
+    }
+
+    /// §12: the block's most probable token of rows `wanted`, to the places from `at` on.
+    pub(crate) fn guess(
+        &self,
+        w: &MtpWeights<B>,
+        ws: &mut Workspace<B>,
+        wanted: &[usize],
+        to: &mut B::Tokens,
+        mut at: usize,
+    ) -> Result<()> {
+        self.heads(ws, wanted, &w.hc_head, &w.norm, |logits, rows| {
+            self.backend.choose(rows, logits, to, at)?;
+            at += rows;
+            Ok(())
+        })
     }
 
     /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part. The first collapse was done before; that of
@@ -272,21 +308,21 @@ impl<B: Backend> Pass<'_, B> {
         (last + 1) / 4 > self.step.config.top_k
     }
 
-    /// §11, for the rows that want logits.
-    fn logits(&self, ws: &mut Workspace<B>, wanted: &[usize], site: &HcSite<B>, norm: &B::Vector) -> Result<Vec<f32>> {
+    /// §11, for the rows that want logits, as many at a time as there is room for: `take` gets them and how many rows they are.
+    fn heads(
+        &self,
+        ws: &mut Workspace<B>,
+        wanted: &[usize],
+        site: &HcSite<B>,
+        norm: &B::Vector,
+        mut take: impl FnMut(&B::Buffer, usize) -> Result<()>,
+    ) -> Result<()> {
         let (b, w) = (self.backend, self.weights);
-        let mut logits = Vec::new();
         for rows in wanted.chunks(ws.heads) {
             b.head(&self.step, rows, site, norm, &ws.x, &mut ws.e)?;
             b.project(rows.len(), &ws.e, &mut [(&w.output, &mut ws.logits)])?;
-            let some = b.read(&ws.logits, rows.len())?;
-            // Usually that is all: megabytes that need not move again.
-            if logits.is_empty() {
-                logits = some;
-            } else {
-                logits.extend(some);
-            }
+            take(&ws.logits, rows.len())?;
         }
-        Ok(logits)
+        Ok(())
     }
 }

@@ -44,7 +44,7 @@ pub use backend::Precision;
 pub use config::{Config, LayerKind};
 pub use engine::{CHUNK_MAX, Engine, EngineOptions, Identity, Logits, Rows, Sequence};
 pub use error::{Error, Result};
-pub use forward::step_bytes;
+pub use forward::{draft_sequence_bytes, draft_step_bytes, step_bytes};
 pub use mtp::{DrafterOptions, Pairing, Wish};
 
 /// Index into the vocabulary.

@@ -1,7 +1,9 @@
 //! Directional steering (`spec/session.md` §9): a direction for each layer, of which the outputs of attention and feed-forward part
 //! lose a multiple, or gain one.
 
+use crate::backend::Backend;
 use crate::config::Config;
+use crate::error::Result;
 use std::ops::RangeInclusive;
 
 /// How far the length of a direction may be from 1.
@@ -81,7 +83,7 @@ impl Steering {
     ///
     /// # Errors
     /// Another size, length or scale; layers that the model lacks.
-    pub fn new(bytes: &[u8], config: &Config, scales: Scales) -> Result<Self, SteeringError> {
+    pub fn new(bytes: &[u8], config: &Config, scales: Scales) -> std::result::Result<Self, SteeringError> {
         let (layers, width) = (config.layers.len(), config.embd);
         let expected = layers * width * size_of::<f32>();
         if bytes.len() != expected {
@@ -109,28 +111,54 @@ impl Steering {
         Ok(Self { directions, scales })
     }
 
-    /// Direction and scale of an output; `None` where nothing is to be done.
-    pub(crate) fn at(&self, il: usize, site: Site) -> Option<(&[f32], f32)> {
+    /// Scale of an output; `None` where nothing is to be done.
+    fn scale(&self, il: usize, site: Site) -> Option<f32> {
         let scale = match site {
             Site::Attention => self.scales.attention,
             Site::FeedForward => self.scales.feed_forward,
         };
         let is_meant = self.scales.layers.as_ref().is_none_or(|layers| layers.contains(&il));
-        (scale != 0.0 && is_meant).then(|| (&self.directions[il][..], scale))
+        (scale != 0.0 && is_meant).then_some(scale)
+    }
+
+    /// The same with the directions on `backend`.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(crate) fn on<B: Backend>(self, backend: &B) -> Result<Steered<B>> {
+        let vectors = self.directions.iter().map(|direction| backend.vector(direction.clone()));
+        Ok(Steered { vectors: vectors.collect::<Result<_>>()?, steering: self })
     }
 
     /// All that outputs depend on, as bytes; nothing if nothing is done.
-    pub(crate) fn identity(&self) -> Vec<u8> {
+    fn identity(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for il in 0..self.directions.len() {
             for site in [Site::Attention, Site::FeedForward] {
-                let Some((direction, scale)) = self.at(il, site) else { continue };
+                let Some(scale) = self.scale(il, site) else { continue };
                 bytes.extend((il as u64).to_le_bytes());
                 bytes.push(u8::from(site == Site::Attention));
                 bytes.extend(scale.to_le_bytes());
-                bytes.extend(direction.iter().flat_map(|v| v.to_le_bytes()));
+                bytes.extend(self.directions[il].iter().flat_map(|v| v.to_le_bytes()));
             }
         }
         bytes
+    }
+}
+
+/// A model's steering, on its backend.
+pub(crate) struct Steered<B: Backend> {
+    steering: Steering,
+    vectors: Vec<B::Vector>,
+}
+
+impl<B: Backend> Steered<B> {
+    /// Direction and scale of an output; `None` where nothing is to be done.
+    pub(crate) fn at(&self, il: usize, site: Site) -> Option<(&B::Vector, f32)> {
+        Some((&self.vectors[il], self.steering.scale(il, site)?))
+    }
+
+    pub(crate) fn identity(&self) -> Vec<u8> {
+        self.steering.identity()
     }
 }

@@ -353,6 +353,15 @@ impl MtpNames {
     }
 }
 
+/// The tensors of the draft block in `file`.
+///
+/// # Errors
+/// There is no such block.
+pub fn draft_tensors(file: &File) -> Result<Vec<&TensorInfo>> {
+    let MtpNames { layer, .. } = MtpNames::find(file)?;
+    Ok(file.tensors().iter().filter(|tensor| tensor.name.starts_with(&layer)).collect())
+}
+
 impl<B: Backend> MtpWeights<B> {
     /// Binds the draft block in `file`. `config` is that of its one layer.
     ///

@@ -2,36 +2,26 @@
 
 mod common;
 
-use common::{Seen, job};
+use common::{Seen, demo, prompts, state};
 use ds4_engine::Precision;
-use ds4_engine::backend::Backend;
 use ds4_engine::cpu::{CpuBackend, CpuOptions};
 use ds4_engine::kv::{DRAFTS_MAX, RowFormat};
 use ds4_engine::sampler::{Sampler, SamplingParams, argmax};
-use ds4_engine::scheduler::{End, Follower, Scheduler, SchedulerOptions};
+use ds4_engine::scheduler::{End, Follower};
 use ds4_engine::speculation::{Speculation, choose};
 use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions, Logits, Pairing, Rows, Sequence, TokenId, Wish};
 use ds4_gguf::{File, Writer};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CONTEXT: usize = 2048;
 
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo")
-}
-
-fn open(name: &str) -> Arc<File> {
-    Arc::new(File::open(&models().join(name)).unwrap())
-}
-
 fn engine(pairing: Option<Pairing>) -> Engine<CpuBackend> {
-    engine_with(pairing.map(|pairing| DrafterOptions { file: open("ds4-demo-mtp.gguf"), pairing }))
+    engine_with(pairing.map(|pairing| DrafterOptions { file: demo("ds4-demo-mtp.gguf"), pairing }))
 }
 
 fn engine_with(drafter: Option<DrafterOptions>) -> Engine<CpuBackend> {
-    let file = open("ds4-demo-q2.gguf");
+    let file = demo("ds4-demo-q2.gguf");
     let config = Config::from_file(&file).unwrap();
     let options = CpuOptions { precision: Precision::Exact, threads: 2, rows: RowFormat::Native };
     let backend = CpuBackend::new(&config, options).unwrap();
@@ -39,25 +29,8 @@ fn engine_with(drafter: Option<DrafterOptions>) -> Engine<CpuBackend> {
     Engine::with_drafter(file, config, backend, options, drafter.as_ref()).unwrap()
 }
 
-/// Prompts of held-out cases, short ones first.
-fn prompts(kind: &str, most: usize) -> Vec<Vec<TokenId>> {
-    let text = std::fs::read_to_string(models().join(format!("eval/{kind}.jsonl"))).unwrap();
-    let tokens = |line: &str| {
-        let case: serde_json::Value = serde_json::from_str(line).unwrap();
-        serde_json::from_value(case["tokens"].clone()).unwrap()
-    };
-    text.lines().take(most).map(tokens).collect()
-}
-
 fn step(engine: &mut Engine<CpuBackend>, sequence: &mut Sequence<CpuBackend>, tokens: &[TokenId]) -> Vec<f32> {
     engine.step(&mut [Rows { sequence, tokens, logits: Logits::All }], &|| false).unwrap()
-}
-
-/// All that a later token can see: finished pages and frontier.
-fn state(engine: &Engine<CpuBackend>, sequence: &Sequence<CpuBackend>) -> (Vec<Vec<u8>>, Vec<u8>) {
-    let (backend, tokens) = (engine.backend(), sequence.len());
-    let pages = backend.finished_pages(sequence.cache(), tokens).iter().map(|page| page.bytes().to_vec());
-    (pages.collect(), backend.save_frontier(sequence.cache(), tokens).unwrap())
 }
 
 #[test]
@@ -91,21 +64,9 @@ fn rejected_drafts_leave_no_trace() {
     assert!(engine.take_back(&mut fresh, 299 - DRAFTS_MAX).is_err());
 }
 
-/// Greedy answers of a scheduler with drafts as `speculation` wants them, and how many tokens were drafted and right.
+/// Greedy answers with drafts as `speculation` wants them.
 fn answers(speculation: Option<Speculation>, prompts: &[Vec<TokenId>], tokens: usize) -> (Vec<Seen>, u64, u64) {
-    let engine = engine(speculation.is_some().then_some(Pairing::Next));
-    let mut scheduler = Scheduler::new(engine, SchedulerOptions::default());
-    speculation.into_iter().for_each(|speculation| scheduler.speculate(speculation));
-    let mut handles = Vec::new();
-    for prompt in prompts {
-        let (job, answers) = job(prompt, &[prompt.len() / 2], tokens, 1);
-        scheduler.submit(job);
-        handles.extend(answers);
-        scheduler.step();
-    }
-    while scheduler.step() {}
-    let drafts = scheduler.stats().drafts.unwrap_or_default();
-    (handles.iter().map(common::Answer::seen).collect(), drafts.drafted.iter().sum(), drafts.accepted.iter().sum())
+    common::answers(engine(speculation.is_some().then_some(Pairing::Next)), speculation, prompts, tokens)
 }
 
 #[test]
@@ -285,7 +246,7 @@ fn the_block_was_trained_on_the_next_token() {
 
 /// The demo model's block with the names of llama.cpp, which counts it as one more layer.
 fn as_layer() -> Arc<File> {
-    let file = open("ds4-demo-mtp.gguf");
+    let file = demo("ds4-demo-mtp.gguf");
     let mut writer = Writer::new();
     writer.metadata("general.architecture", "deepseek4");
     for tensor in file.tensors() {
@@ -305,7 +266,7 @@ fn as_layer() -> Arc<File> {
 
 #[test]
 fn both_ways_of_naming_the_block_are_known() {
-    let files = [open("ds4-demo-mtp.gguf"), as_layer()];
+    let files = [demo("ds4-demo-mtp.gguf"), as_layer()];
     let [a, b] = files.map(|file| {
         let mut engine = engine_with(Some(DrafterOptions { file, pairing: Pairing::Next }));
         let mut sequence = engine.sequence().unwrap();

@@ -59,7 +59,7 @@ fn zero_is_off_and_anything_else_is_not() {
         [(scales(0.0, 0.0), true), (scales(0.0, 1.0), false), (scales(-1.0, 0.0), false), (elsewhere, false)]
     {
         let steering = Steering::new(&bytes, engine.config(), scales.clone()).unwrap();
-        engine.steer(steering);
+        engine.steer(steering).unwrap();
         assert_eq!(logits(&mut engine) == plain, is_off, "{scales:?}");
         assert_eq!(engine.identity() == identity, is_off, "states are not shared: {scales:?}");
     }
@@ -83,7 +83,7 @@ fn a_scale_of_one_removes_the_direction() {
         let mut engine = self::engine();
         let plain = outputs(&mut engine);
         assert_eq!(plain.len(), width * engine.config().layers.len());
-        engine.steer(Steering::new(&bytes, engine.config(), scales).unwrap());
+        engine.steer(Steering::new(&bytes, engine.config(), scales).unwrap()).unwrap();
         let steered = outputs(&mut engine);
         if site == Site::FeedForward {
             assert_eq!(plain[..width], steered[..width]);
@@ -95,7 +95,7 @@ fn a_scale_of_one_removes_the_direction() {
     let backend = engine.backend();
     let mut buffer = backend.buffer(2, 4).unwrap();
     backend.write(&mut buffer, &[1.0, 2.0, 3.0, 4.0, 0.0, 1.0, 0.0, 1.0]).unwrap();
-    backend.steer(2, &[0.6, 0.8, 0.0, 0.0], 1.0, &mut buffer).unwrap();
+    backend.steer(2, &vec![0.6, 0.8, 0.0, 0.0], 1.0, &mut buffer).unwrap();
     let expected = [1.0 - 2.2 * 0.6, 2.0 - 2.2 * 0.8, 3.0, 4.0, -0.8 * 0.6, 1.0 - 0.8 * 0.8, 0.0, 1.0];
     let got = backend.read(&buffer, 2).unwrap();
     assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?}");

@@ -1,16 +1,22 @@
 //! Speed of a model on a GPU: load, prefill and decode at several lengths, sequences together, and where the time goes.
 //!
 //! `cargo run --release -p ds4-gpu --example speed -- FILE [--device N] [--exact] [--lengths 512,2048,8192,16384] [--chunk N] [--batch 16]
-//! [--profile] [--vector CROSS_CHECK.json]`
+//! [--profile] [--vector CROSS_CHECK.json] [--mtp FILE [--draft 4]]`
 //!
 //! `--vector` compares with recorded logits of the same file: {"prompt": ids, "steps": [{"input_id", "top": [[id, logit]…], "every_500th"}]}, the
 //! first step behind the whole prompt, the others one id each. Decoding feeds fixed ids, so that nothing depends on what a model of random weights would say.
+//!
+//! `--mtp` measures greedy answers with each number of drafts up to `--draft`, behind the last length or, with `--text FILE`, behind that file's text: tokens a second, how
+//! often the i-th draft is right, what steps and drafts take.
 
 use ds4_engine::Precision;
+use ds4_engine::kv::DRAFTS_MAX;
 use ds4_engine::kv::RowFormat;
-use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows, Sequence, TokenId};
+use ds4_engine::sampler::argmax;
+use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions, Logits, Pairing, Rows, Sequence, TokenId, Wish};
 use ds4_gguf::File;
 use ds4_gpu::{Gpu, GpuBackend, GpuOptions, measure};
+use ds4_tokenizer::Tokenizer;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +24,8 @@ use std::time::Instant;
 
 /// Tokens decoded to measure a speed, after as many to warm up.
 const DECODED: usize = 48;
+/// Tokens of an answer with drafts.
+const DRAFTED: usize = 128;
 
 struct Args {
     file: String,
@@ -28,6 +36,9 @@ struct Args {
     batch: usize,
     profile: bool,
     vector: Option<String>,
+    mtp: Option<String>,
+    draft: usize,
+    text: Option<String>,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
@@ -40,6 +51,9 @@ fn args() -> Result<Args, Box<dyn Error>> {
         batch: 16,
         profile: false,
         vector: None,
+        mtp: None,
+        draft: 4,
+        text: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -49,6 +63,9 @@ fn args() -> Result<Args, Box<dyn Error>> {
             "--exact" => args.exact = true,
             "--profile" => args.profile = true,
             "--vector" => args.vector = Some(value()?),
+            "--mtp" => args.mtp = Some(value()?),
+            "--draft" => args.draft = value()?.parse::<usize>()?.min(DRAFTS_MAX),
+            "--text" => args.text = Some(value()?),
             "--lengths" => args.lengths = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--chunk" => args.chunk = value()?.parse()?,
             "--batch" => args.batch = value()?.parse()?,
@@ -83,6 +100,43 @@ fn decode(
         engine.step(&mut rows, &|| false)?;
     }
     Ok(begin.elapsed().as_secs_f64())
+}
+
+/// Greedy answers with 0 to `most` drafts a step behind `prompt`.
+fn drafts(engine: &mut Engine<GpuBackend>, prompt: &[TokenId], most: usize) -> ds4_engine::Result<()> {
+    let vocab = engine.config().vocab;
+    let mut sequence = engine.sequence()?;
+    let logits = engine.prefill(&mut sequence, prompt, Logits::Last, &mut |_| (), &|| false)?;
+    println!("greedy answers of {DRAFTED} tokens behind {} tokens:", prompt.len());
+    // The first time compiles kernels.
+    for depth in (0..=most).flat_map(|depth| [depth, depth]).skip(1) {
+        let (mut sequence, mut next) = (engine.fork(&sequence)?, argmax(&logits));
+        let (mut tokens, mut steps, mut seconds, mut right) = (0, 0, [0.0; 2], [0; DRAFTS_MAX]);
+        while tokens < DRAFTED {
+            let begin = Instant::now();
+            let mut rows = vec![next];
+            rows.extend(engine.draft(&mut [Wish { sequence: &mut sequence, next, depth }])?.remove(0));
+            seconds[0] += begin.elapsed().as_secs_f64();
+            let begin = Instant::now();
+            let piece = Rows { sequence: &mut sequence, tokens: &rows, logits: Logits::All };
+            let chosen: Vec<TokenId> = engine.step(&mut [piece], &|| false)?.chunks(vocab).map(argmax).collect();
+            let accepted = rows[1..].iter().zip(&chosen).take_while(|(draft, chosen)| draft == chosen).count();
+            let kept = sequence.len() + 1 + accepted - rows.len();
+            engine.take_back(&mut sequence, kept)?;
+            seconds[1] += begin.elapsed().as_secs_f64();
+            right[..accepted].iter_mut().for_each(|right| *right += 1);
+            (tokens, steps, next) = (tokens + 1 + accepted, steps + 1, chosen[accepted]);
+        }
+        let [drafting, stepping] = seconds.map(|seconds| 1e3 * seconds / f64::from(steps));
+        let shares: Vec<String> =
+            right[..depth].iter().map(|n| format!("{:.2}", f64::from(*n) / f64::from(steps))).collect();
+        println!(
+            "  {depth} drafts: {:7.2} t/s; {drafting:6.2} ms of drafting and {stepping:6.2} ms of a step, right [{}]",
+            tokens as f64 / (seconds[0] + seconds[1]),
+            shares.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn table(gpu: &Gpu, steps: usize) -> ds4_engine::Result<()> {
@@ -128,6 +182,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begin = Instant::now();
     let file = Arc::new(File::open(Path::new(&args.file))?);
     let config = Config::from_file(&file)?;
+    let block = args.mtp.as_ref().map(|path| File::open(Path::new(path)).map(Arc::new)).transpose()?;
+    let text = args.text.as_ref().map(std::fs::read_to_string).transpose()?;
+    let ids = |text: String| Tokenizer::from_gguf(file.metadata())?.encode_text(&text);
+    let text: Option<Vec<TokenId>> = text.map(ids).transpose()?.map(|ids| ids.iter().map(|id| id.0).collect());
     let longest = args.lengths.iter().max().copied().unwrap_or(0);
     let context = longest + 8 * DECODED + args.chunk;
     let options = GpuOptions {
@@ -136,10 +194,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows: RowFormat::Native,
         chunk: args.chunk,
         context,
+        drafter: block.clone(),
         loaded: Box::new(|_| ()),
     };
     let backend = GpuBackend::new(&file, &config, options)?;
-    let mut engine = Engine::new(file, config, backend, EngineOptions { context, chunk: args.chunk })?;
+    let drafter = block.map(|file| DrafterOptions { file, pairing: Pairing::Next });
+    let options = EngineOptions { context, chunk: args.chunk };
+    let mut engine = Engine::with_drafter(file, config, backend, options, drafter.as_ref())?;
     engine.backend().gpu().wait()?;
     println!("{}: load {:.2} s", engine.backend().gpu().info(), begin.elapsed().as_secs_f64());
     let copy = if engine.backend().gpu().caps().is_software { 16 << 20 } else { 1 << 30 };
@@ -200,6 +261,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             decode(&mut engine, &mut sequences, 2)?;
             table(engine.backend().gpu(), 2)?;
         }
+    }
+    if engine.has_drafter() {
+        let fixed = || (0..sequence.len()).map(|i| token(i, vocab)).collect();
+        drafts(&mut engine, &text.unwrap_or_else(fixed), args.draft)?;
     }
     if args.profile {
         println!("decode at {} tokens:", sequence.len());

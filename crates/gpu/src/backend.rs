@@ -1,27 +1,31 @@
 //! The backend: every operation of the forward pass on the device.
 
 use crate::cache::{Cache, Page, Pool};
-use crate::gpu::{Buffer, Gpu, words};
+use crate::gpu::{Buffer, Gpu, floats, words};
 use crate::ops::attention::Attention;
 use crate::ops::compressor::{Compressing, Preparing, Selection};
+use crate::ops::draft::{self, Norms};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use crate::ops::hyper::{self, Hyper, Site};
 use crate::ops::linear::{Limits, Linear};
 use crate::ops::route::{Router, Routing};
+use crate::ops::steer;
 use crate::rows::{Rows, Vector};
 use crate::shape::Shape;
 use crate::step::StepData;
 use crate::weights::{Matrix, SharedTensors};
 use ds4_engine::Precision;
-use ds4_engine::backend::{self, Backend, MatrixShape, Prepare, Projection, Step};
+use ds4_engine::backend::{self, Backend, Join, JoinScratch, MatrixShape, Prepare, Projection, Step};
+use ds4_engine::config::STREAMS;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::rope::Rope;
-use ds4_engine::weights::{self, Ffn, HcSite};
-use ds4_engine::{Config, Error, Result, step_bytes};
+use ds4_engine::weights::{self, Ffn, HcSite, draft_tensors};
+use ds4_engine::{Config, Error, Result, TokenId, draft_sequence_bytes, draft_step_bytes, step_bytes};
 use ds4_gguf::{File, TensorInfo, TensorType};
 use ds4_quant::Format;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -37,6 +41,8 @@ pub struct GpuOptions {
     pub chunk: usize,
     /// Most tokens of a sequence.
     pub context: usize,
+    /// The file with the draft block, if tokens are to be drafted.
+    pub drafter: Option<Arc<File>>,
     /// Is told how many bytes of weights are on the device, after each tensor.
     pub loaded: Box<dyn Fn(u64) + Send + Sync>,
 }
@@ -54,7 +60,14 @@ pub struct GpuBackend {
     experts: Experts,
     pool: Arc<Pool>,
     attention: Attention,
+    draft: Option<DraftBlock>,
     step: Mutex<StepData>,
+}
+
+/// KV states of the draft block, and its attention.
+struct DraftBlock {
+    pool: Arc<Pool>,
+    attention: Attention,
 }
 
 /// Experts and weights chosen for each row, once there are any.
@@ -66,20 +79,28 @@ pub struct Table(Buffer);
 
 /// Bytes of the weights of `file` on a device: tensors that share their bytes count once.
 pub fn weight_bytes(file: &File) -> u64 {
-    let places: HashSet<(usize, usize)> = file
-        .tensors()
-        .iter()
-        .map(|tensor| file.data(tensor))
-        .map(|data| (data.as_ptr() as usize, data.len()))
-        .collect();
+    bytes_of(file, file.tensors())
+}
+
+/// Bytes of the weights of the draft block in `file`.
+///
+/// # Errors
+/// There is no such block.
+pub fn draft_weight_bytes(file: &File) -> Result<u64> {
+    Ok(bytes_of(file, draft_tensors(file)?))
+}
+
+fn bytes_of<'a>(file: &File, tensors: impl IntoIterator<Item = &'a TensorInfo>) -> u64 {
+    let data = tensors.into_iter().map(|tensor| file.data(tensor));
+    let places: HashSet<(usize, usize)> = data.map(|data| (data.as_ptr() as usize, data.len())).collect();
     places.iter().map(|(_, bytes)| *bytes as u64).sum()
 }
 
 /// Refuses, before anything is loaded, what no kernel exists for: projections of hyper-connections that are neither F16 nor F32.
-fn check_types(file: &File) -> Result<()> {
+fn check_types<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> Result<()> {
     let is_site = |name: &str| name.contains("hc_") && name.ends_with("_fn.weight");
     let has_kernel = |ty: TensorType| matches!(ty, TensorType::F16 | TensorType::F32);
-    match file.tensors().iter().find(|tensor| is_site(&tensor.name) && !has_kernel(tensor.ty)) {
+    match tensors.into_iter().find(|tensor| is_site(&tensor.name) && !has_kernel(tensor.ty)) {
         None => Ok(()),
         Some(tensor) => {
             let (name, ty) = (&tensor.name, tensor.ty.name());
@@ -102,11 +123,21 @@ impl GpuBackend {
     /// # Errors
     /// As [`GpuBackend::new`].
     pub fn on(gpu: Gpu, file: &File, config: &Config, options: GpuOptions) -> Result<Self> {
-        check_types(file)?;
+        check_types(file.tensors())?;
         let gpu = Arc::new(gpu);
         let rows = options.chunk.min(options.context).max(1);
         let pool = Pool::new(Arc::clone(&gpu), Shape::new(config, options.rows)?)?;
-        let needed = [weight_bytes(file), pool.sequence_bytes(options.context), step_bytes(config, rows)];
+        let mut needed = [weight_bytes(file), pool.sequence_bytes(options.context), step_bytes(config, rows)];
+        let mut draft = None;
+        if let Some(file) = &options.drafter {
+            let wrong = |error| Error::DraftBlock(Box::new(error));
+            check_types(draft_tensors(file).map_err(wrong)?).map_err(wrong)?;
+            let pool = Pool::new(Arc::clone(&gpu), Shape::new(&config.of_draft_block(), options.rows)?)?;
+            let sequence = pool.sequence_bytes(0) + draft_sequence_bytes(config);
+            let more = [draft_weight_bytes(file).map_err(wrong)?, sequence, draft_step_bytes(config, rows)];
+            needed.iter_mut().zip(more).for_each(|(bytes, more)| *bytes = bytes.saturating_add(more));
+            draft = Some(DraftBlock { attention: Attention::new(Arc::clone(&pool), options.precision)?, pool });
+        }
         if let Some(memory) = gpu.info().memory.filter(|memory| *memory < needed.iter().sum()) {
             let [weights, kv, step] = needed.map(|bytes| bytes / 1_000_000);
             let memory = memory / 1_000_000;
@@ -118,7 +149,10 @@ impl GpuBackend {
             )));
         }
         let widest = [config.heads * config.head_dim, config.groups * config.o_rank, config.embd, config.q_rank];
-        let limits = Limits { rows, cols: widest.into_iter().max().unwrap_or(0), normed_cols: config.q_rank };
+        // Each stream of a row of the draft block is multiplied as a row of its own.
+        let rows_most = if draft.is_some() { rows.max(STREAMS * rows.min(config.window)) } else { rows };
+        let limits =
+            Limits { rows: rows_most, cols: widest.into_iter().max().unwrap_or(0), normed_cols: config.q_rank };
         let expert_limits = ExpertLimits {
             rows,
             used: config.experts_used,
@@ -131,6 +165,7 @@ impl GpuBackend {
             hyper: Hyper::new(&gpu, config, rows, options.precision)?,
             experts: Experts::new(&gpu, &linear, expert_limits)?,
             attention: Attention::new(Arc::clone(&pool), options.precision)?,
+            draft,
             step: Mutex::new(StepData::new(&gpu)?),
             tensors: SharedTensors::default(),
             loaded: AtomicU64::new(0),
@@ -149,6 +184,14 @@ impl GpuBackend {
 
     fn step(&self) -> MutexGuard<'_, StepData> {
         self.step.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The attention of the block that a step belongs to.
+    fn attention(&self, step: &StepData) -> &Attention {
+        match &self.draft {
+            Some(draft) if step.is_draft => &draft.attention,
+            _ => &self.attention,
+        }
     }
 
     fn site<'a>(&self, site: &'a HcSite<Self>, norm: &'a Vector) -> Result<Site<'a>> {
@@ -179,6 +222,7 @@ impl Backend for GpuBackend {
     type Page = Page;
     type Routes = Routes;
     type Selection = Selection;
+    type Tokens = Buffer;
 
     fn name(&self) -> String {
         format!("{}, {}", self.gpu.info(), self.options.precision.name())
@@ -225,7 +269,7 @@ impl Backend for GpuBackend {
     }
 
     fn cache_bytes(&self, cache: &Cache, counted: &mut HashSet<usize>) -> u64 {
-        self.pool.cache_bytes(cache, counted)
+        cache.pool().cache_bytes(cache, counted)
     }
 
     fn kv_mode(&self) -> String {
@@ -262,7 +306,11 @@ impl Backend for GpuBackend {
     }
 
     fn begin(&self, step: &Step<'_>, ropes: [&Rope; 2], caches: &mut [&mut Cache]) -> Result<()> {
-        self.step().begin(&self.pool, step, ropes, caches)
+        let is_of = |draft: &&DraftBlock| caches.iter().all(|cache| Arc::ptr_eq(cache.pool(), &draft.pool));
+        let draft = self.draft.as_ref().filter(is_of);
+        let mut data = self.step();
+        data.is_draft = draft.is_some();
+        data.begin(draft.map_or(&self.pool, |draft| &draft.pool), step, ropes, caches)
     }
 
     fn embed(&self, step: &Step<'_>, table: &Matrix, x: &mut Rows) -> Result<()> {
@@ -333,7 +381,8 @@ impl Backend for GpuBackend {
             index: compressing(&p.index),
             index_q: p.index_q.as_deref(),
         };
-        self.attention.prepare(&self.step(), il, preparing)
+        let step = self.step();
+        self.attention(&step).prepare(&step, il, preparing)
     }
 
     fn index_select(
@@ -359,7 +408,8 @@ impl Backend for GpuBackend {
         selection: Option<&Selection>,
         _: &mut [&mut Cache],
     ) -> Result<()> {
-        self.attention.attend(&self.step(), il, &weights.sinks, q, kv, selection)
+        let step = self.step();
+        self.attention(&step).attend(&step, il, &weights.sinks, q, kv, selection)
     }
 
     fn feed_forward(
@@ -393,7 +443,7 @@ impl Backend for GpuBackend {
             shared_up: &e.shared_up,
             shared_down: &e.shared_down,
         };
-        let clamps = (config.swiglu_clamp[il], config.swiglu_clamp_shared[il]);
+        let clamps = (step.config.swiglu_clamp[il], step.config.swiglu_clamp_shared[il]);
         self.experts.run_routed(gpu, &self.linear, rows, clamps, &experts, h, &router, routes, y)
     }
 
@@ -407,5 +457,68 @@ impl Backend for GpuBackend {
         e: &mut Rows,
     ) -> Result<()> {
         self.hyper.head(&self.gpu, rows, &self.site(site, norm)?, x, e)
+    }
+
+    fn draft_cache(&self) -> Result<Cache> {
+        let missing = || Error::Device("the GPU was set up without a draft block".to_owned());
+        self.draft.as_ref().ok_or_else(missing)?.pool.cache()
+    }
+
+    fn take_back(&self, cache: &mut Cache, tokens: usize) -> Result<()> {
+        cache.take_back(tokens);
+        Ok(())
+    }
+
+    fn copy_rows(&self, from: &Rows, rows: Range<usize>, to: &mut Rows, at: usize) -> Result<()> {
+        let row = 4 * from.width as u64;
+        if !rows.is_empty() {
+            to.written(0);
+            let (first, bytes) = (rows.start as u64 * row, rows.len() as u64 * row);
+            self.gpu.copy(&from.buffer, first, &to.buffer, at as u64 * row, bytes);
+        }
+        Ok(())
+    }
+
+    fn join(&self, step: &Step<'_>, join: Join<'_, Self>, scratch: &mut JoinScratch<Self>, x: &mut Rows) -> Result<()> {
+        let (gpu, rows, data, w) = (&*self.gpu, step.rows(), self.step(), join.weights);
+        if let Some((tokens, at)) = join.chosen {
+            gpu.copy(tokens, 4 * at as u64, &data.ids, 0, 4 * rows as u64);
+        }
+        self.linear.embed(gpu, rows, &data.ids, join.embd, x)?;
+        let [normed_token, token] = &scratch.token;
+        let [normed_streams, streams] = &scratch.streams;
+        let eps = self.config.rms_eps;
+        let norms = Norms { embedded: x, streams: join.streams, token: &w.enorm, stream: &w.hnorm, eps };
+        norms.apply(gpu, rows, normed_token, normed_streams)?;
+        self.linear.project(gpu, rows, normed_token, None, &[(&w.e_proj, token)])?;
+        self.linear.project(gpu, STREAMS * rows, normed_streams, None, &[(&w.h_proj, streams)])?;
+        draft::add(gpu, rows, token, streams, x)
+    }
+
+    fn tokens(&self, n: usize) -> Result<Buffer> {
+        self.gpu.buffer("drafts", 4 * n as u64)
+    }
+
+    fn choose(&self, rows: usize, logits: &Rows, to: &mut Buffer, at: usize) -> Result<()> {
+        draft::choose(&self.gpu, rows, logits, to, at)
+    }
+
+    fn read_tokens(&self, tokens: &Buffer, n: usize) -> Result<Vec<TokenId>> {
+        let bytes = self.gpu.download(tokens, 0, 4 * n as u64)?;
+        Ok(bytes.as_chunks().0.iter().map(|bytes| TokenId::from_le_bytes(*bytes)).collect())
+    }
+
+    fn write(&self, buffer: &mut Rows, values: &[f32]) -> Result<()> {
+        buffer.written(0);
+        self.gpu.upload(&buffer.buffer, 0, &floats(values));
+        Ok(())
+    }
+
+    fn read_rows(&self, buffer: &Rows, rows: Range<usize>) -> Result<Vec<f32>> {
+        buffer.read_rows(&self.gpu, rows)
+    }
+
+    fn steer(&self, rows: usize, v: &Vector, s: f32, y: &mut Rows) -> Result<()> {
+        steer::steer(&self.gpu, rows, v, s, y)
     }
 }

@@ -95,6 +95,17 @@ impl Clone for Cache {
 }
 
 impl Cache {
+    /// Where it lies.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Makes it the state of its first `tokens` tokens: what later ones left in the rings and in the open page is written again before it
+    /// is read.
+    pub(crate) fn take_back(&mut self, tokens: usize) {
+        self.pages.truncate(self.pool.shape.layout.pages(tokens));
+    }
+
     /// The number of its slot.
     ///
     /// # Errors
@@ -196,11 +207,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Gives `cache` its own copy of the pages that the tokens at `positions` are written to.
+    /// Gives `cache` its own copy of the pages that the tokens at `positions` are written to, if any layer has compressed rows.
     ///
     /// # Errors
     /// Out of memory; there are no such pages.
     pub(crate) fn unshare(&self, cache: &mut Cache, positions: Range<usize>) -> Result<()> {
+        if self.shape.page_bytes() == 0 {
+            return Ok(());
+        }
         let pages = positions.start / PAGE_TOKENS..self.shape.layout.pages(positions.end);
         if pages.end > cache.pages.len() {
             return Err(Error::Device(format!("there are no pages for {} tokens", positions.end)));

@@ -18,7 +18,7 @@ mod unroll;
 mod upload;
 pub mod weights;
 
-pub use backend::{GpuBackend, GpuOptions, weight_bytes};
+pub use backend::{GpuBackend, GpuOptions, draft_weight_bytes, weight_bytes};
 pub use cache::{Cache, Page, Pool};
 pub use device::{BINDING_BYTES_MAX, Caps, Details, DeviceInfo, details, devices};
 pub use gpu::{Buffer, Gpu, Kernel, Timing, floats, source, to_floats, words};

@@ -2,6 +2,7 @@
 
 use crate::gpu::{Buffer, Gpu, floats, to_floats};
 use ds4_engine::Result;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -92,8 +93,18 @@ impl Rows {
     /// # Errors
     /// The device failed.
     pub fn read(&self, gpu: &Gpu, rows: usize) -> Result<Vec<f32>> {
+        self.read_rows(gpu, 0..rows)
+    }
+
+    /// Waits for rows `rows`.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn read_rows(&self, gpu: &Gpu, rows: Range<usize>) -> Result<Vec<f32>> {
+        let row = 4 * self.width as u64;
+        let (first, bytes) = (rows.start as u64 * row, rows.len() as u64 * row);
         let mut values = Vec::new();
-        gpu.download_with(&self.buffer, 0, (4 * rows * self.width) as u64, |bytes| values = to_floats(bytes))?;
+        gpu.download_with(&self.buffer, first, bytes, |bytes| values = to_floats(bytes))?;
         Ok(values)
     }
 }

@@ -1,7 +1,7 @@
 //! Where KV rows lie on the device: pages, frontier slots, and the constants that the kernels get.
 
 use ds4_engine::config::{FP4_BLOCK, FP8_BLOCK};
-use ds4_engine::kv::{KvLayout, PAGE_TOKENS, RowFormat};
+use ds4_engine::kv::{DRAFTS_MAX, KvLayout, PAGE_TOKENS, RowFormat};
 use ds4_engine::{Config, Error, LayerKind, Result};
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ pub(crate) struct PageWords {
 /// Words of one layer's slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlotWords {
-    /// Words of a window row; the ring begins the slot.
+    /// Words of a window row; the ring begins the slot. It has [`DRAFTS_MAX`] rows more than the window, as states have more than their
+    /// compressors look at: what drafts leave there replaces nothing that is needed once they were taken back.
     pub window_row: usize,
     /// Rows of a compressor's state.
     pub rows: usize,
@@ -128,10 +129,10 @@ impl Shape {
         let window_row = if self.is_native() { l.head_dim / 2 } else { l.head_dim };
         let (rows, width, index_width) = match kind {
             LayerKind::Sliding => (0, 0, 0),
-            LayerKind::Csa => (8, 2 * l.head_dim, 2 * l.index_dim),
-            LayerKind::Hca => (PAGE_TOKENS, l.head_dim, 0),
+            LayerKind::Csa => (8 + DRAFTS_MAX, 2 * l.head_dim, 2 * l.index_dim),
+            LayerKind::Hca => (PAGE_TOKENS + DRAFTS_MAX, l.head_dim, 0),
         };
-        let state = l.window * window_row;
+        let state = l.ring() * window_row;
         let index = state + 2 * rows * width;
         SlotWords { window_row, rows, width, index_width, state, index, all: index + 2 * rows * index_width }
     }
@@ -161,6 +162,8 @@ impl Shape {
             ("INDEX_HEADS", self.index_heads),
             ("TOP_K", self.top_k),
             ("WINDOW", l.window),
+            ("RING", l.ring()),
+            ("DRAFTS_MAX", DRAFTS_MAX),
             ("RATIO", ratio),
             ("OVERLAP", usize::from(kind == LayerKind::Csa)),
             ("IS_COMPRESSED", usize::from(kind != LayerKind::Sliding)),

@@ -81,7 +81,7 @@ impl Pool {
             let slot = &device[at..at + WORD * words.all];
             for position in tokens.saturating_sub(layout.window)..tokens {
                 let row = WORD * words.window_row;
-                let stored = &slot[position % layout.window * row..][..row];
+                let stored = &slot[position % layout.ring() * row..][..row];
                 host.write_window(il, position, &window_values(layout.format, stored));
             }
             for (stream, place) in states(words) {
@@ -115,7 +115,7 @@ impl Pool {
             for position in tokens.saturating_sub(layout.window)..tokens {
                 host.read_window(il, position..position + 1, &mut values);
                 let row = WORD * words.window_row;
-                let stored = &mut slot[position % layout.window * row..][..row];
+                let stored = &mut slot[position % layout.ring() * row..][..row];
                 store_window(layout.format, &values, stored);
             }
             for (stream, place) in states(words) {

@@ -4,6 +4,7 @@ use crate::cache::{Cache, Pool};
 use crate::gpu::{Buffer, Gpu, words};
 use ds4_engine::Result;
 use ds4_engine::backend::Step;
+use ds4_engine::kv::DRAFTS_MAX;
 use ds4_engine::rope::Rope;
 
 /// Words of a row and of a closing window.
@@ -25,8 +26,10 @@ pub struct StepData {
     pub(crate) data: Buffer,
     /// Rows.
     pub(crate) rows: usize,
-    /// Whether every segment is one row.
-    pub(crate) is_decode: bool,
+    /// Whether segments are so short that their rows can enter rings at once: they replace nothing that the step still reads.
+    pub(crate) is_short: bool,
+    /// Whether the step is one of the draft block.
+    pub(crate) is_draft: bool,
     /// Position of each row.
     pub(crate) positions: Vec<usize>,
     /// Where angles of rows begin, by family, in words.
@@ -56,7 +59,8 @@ impl StepData {
             ids: gpu.buffer("tokens of a step", BYTES_MIN)?,
             data: gpu.buffer("rows of a step", BYTES_MIN)?,
             rows: 0,
-            is_decode: true,
+            is_short: true,
+            is_draft: false,
             positions: Vec::new(),
             angles: [0; 2],
             closing: [Closing::default(); 2],
@@ -106,7 +110,8 @@ impl StepData {
         data: &mut Vec<u32>,
     ) -> Result<Vec<u32>> {
         self.rows = step.rows();
-        self.is_decode = step.segments.iter().all(|segment| segment.rows.len() == 1);
+        // Rings have `DRAFTS_MAX` rows more than the first of these rows looks at.
+        self.is_short = step.segments.iter().all(|segment| segment.rows.len() <= 1 + DRAFTS_MAX);
         self.positions = step.positions.to_vec();
         let (mut tables, mut places) = (Vec::new(), Vec::new());
         for (sequence, (segment, cache)) in step.segments.iter().zip(caches).enumerate() {
@@ -119,7 +124,7 @@ impl StepData {
                 data.extend([position, sequence as u32, first, start as u32, count as u32, slot, table, 0]);
             }
             let pages = pool.shape().layout.pages(start + count);
-            tables.extend(cache.pages[..pages].iter().map(|page| page.number()));
+            tables.extend(cache.pages.iter().take(pages).map(|page| page.number()));
         }
         for (closing, ratio) in self.closing.iter_mut().zip(RATIOS) {
             closing.at = data.len() as u32;

@@ -2,7 +2,8 @@
 
 use ds4_engine::Precision;
 use ds4_engine::kv::RowFormat;
-use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows};
+use ds4_engine::steering::{Scales, Steering};
+use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions, Logits, Pairing, Rows, Wish};
 use ds4_gguf::File;
 use ds4_gpu::{Caps, Gpu, GpuBackend, GpuOptions};
 use naga::back::msl;
@@ -18,13 +19,25 @@ fn sources(model: &str, precision: Precision, rows: RowFormat, caps: Caps) -> BT
     let config = Config::from_file(&file).unwrap();
     let context = 8 * (config.top_k + 64);
     let gpu = Gpu::open(None).unwrap().collecting(caps);
-    let options = GpuOptions { device: None, precision, rows, chunk: 512, context, loaded: Box::new(|_| ()) };
+    // The demo model's block fits the demo model.
+    let block = path.with_file_name("ds4-demo-mtp.gguf");
+    let block = block.exists().then(|| Arc::new(File::open(&block).unwrap()));
+    let drafter = block.clone().map(|file| DrafterOptions { file, pairing: Pairing::Next });
+    let loaded = Box::new(|_| ());
+    let options = GpuOptions { device: None, precision, rows, chunk: 512, context, drafter: block, loaded };
     let backend = GpuBackend::on(gpu, &file, &config, options).unwrap();
-    let mut engine = Engine::new(file, config, backend, EngineOptions { context, chunk: 512 }).unwrap();
+    let options = EngineOptions { context, chunk: 512 };
+    let mut engine = Engine::with_drafter(file, config, backend, options, drafter.as_ref()).unwrap();
+    let mut direction = vec![0.0; engine.config().embd * engine.config().layers.len()];
+    direction.iter_mut().step_by(engine.config().embd).for_each(|v| *v = 1.0);
+    let bytes: Vec<u8> = direction.into_iter().flat_map(f32::to_le_bytes).collect();
+    let scales = Scales { attention: 1.0, feed_forward: 1.0, layers: None };
+    engine.steer(Steering::new(&bytes, engine.config(), scales).unwrap()).unwrap();
     // Long enough for the indexer; then every number of rows that could have kernels of its own.
     let mut sequence = engine.sequence().unwrap();
     let tokens: Vec<u32> = (0..4 * (engine.config().top_k as u32 + 8)).map(|i| i % 100).collect();
     engine.prefill(&mut sequence, &tokens, Logits::Last, &mut |_| (), &|| false).unwrap();
+    engine.draft(&mut [Wish { sequence: &mut sequence, next: 7, depth: 3 }]).unwrap();
     let mut others = vec![sequence.clone(); 40];
     for count in [1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 32, 40] {
         let next = [[7]; 40];

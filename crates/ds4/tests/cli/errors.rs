@@ -193,7 +193,9 @@ fn a_draft_block_that_does_not_fit() {
     let demo = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo").join(name);
     let (demo, whole) = (demo("ds4-demo-mtp.gguf"), demo("ds4-demo-q2.gguf"));
     let run = |path: &str, parts: &[&str]| {
-        fails(&["run", "--backend", "cpu", "-m", model(), "--mtp", path, "-p", "x"], parts)
+        for backend in ["cpu", "gpu"] {
+            fails(&["run", "--backend", backend, "-m", model(), "--mtp", path, "-p", "x"], parts);
+        }
     };
     run(str(&demo), &["ds4-demo-mtp.gguf: tensor mtp.0.", " has dimensions [", "expected ["]);
     run(model(), &["tiny.gguf: tensor mtp.0.h_proj.weight is missing", "not the file of a draft block"]);

@@ -35,6 +35,9 @@ fn a_direction_is_made_and_steers() {
     assert_ne!(steered, off);
     assert_eq!(answer(&["--steer", out, "--steer-ffn", "1", "--steer-layers", "0-4"]), steered);
     assert_eq!(answer(&["--steer", out, "--steer-attn", "0"]), off);
+    // On a device, which may be software, with tokens guessed ahead.
+    let block = demo.replace("ds4-demo-q2", "ds4-demo-mtp");
+    assert_eq!(answer(&["--backend", "gpu", "--mtp", &block, "--steer", out]), steered);
 
     let refused = |flags: &[&str], what: &str| {
         let done = ds4(&[&["run", "-m", demo, "-p", "x"], flags].concat());

@@ -27,9 +27,9 @@ impl Task for Norm<'_> {
     }
 }
 
-pub(super) fn norm_rows(b: &CpuBackend, step: &Step<'_>, norm: &[f32], x: &mut Buffer) {
-    let (width, eps) = (x.width, step.config.rms_eps);
-    let rows = x.rows_mut(step.rows()).par_chunks_mut(width);
+pub(super) fn norm_rows(b: &CpuBackend, rows: usize, eps: f32, norm: &[f32], x: &mut Buffer) {
+    let width = x.width;
+    let rows = x.rows_mut(rows).par_chunks_mut(width);
     rows.for_each(|x| b.isa().with(Norm { x, weight: Some(norm), eps }));
 }
 

@@ -1,9 +1,10 @@
-//! Hyper-connections (`spec/model.md` §4), embedding, and the collapse of the output head (§11).
+//! Hyper-connections (`spec/model.md` §4), embedding, the input of the draft block (§12), and the collapse of the output head (§11).
 
-use super::linear::Matrix;
+use super::attention::norm_rows;
+use super::linear::{Matrix, project};
 use super::math::{inverse_rms, rms_norm, sigmoid};
 use super::{Buffer, CpuBackend};
-use crate::backend::Step;
+use crate::backend::{Join, JoinScratch, Step};
 use crate::config::STREAMS;
 use crate::error::{Error, Result};
 use crate::weights::HcSite;
@@ -30,6 +31,36 @@ pub(super) fn embed(step: &Step<'_>, table: &Matrix, x: &mut Buffer) -> Result<(
     };
     let row_width = x.width;
     x.rows_mut(step.rows()).par_chunks_mut(row_width).zip(step.tokens).try_for_each(fill)
+}
+
+pub(super) fn join(
+    b: &CpuBackend,
+    step: &Step<'_>,
+    join: &Join<'_, CpuBackend>,
+    scratch: &mut JoinScratch<CpuBackend>,
+    x: &mut Buffer,
+) -> Result<()> {
+    let (rows, width, eps, w) = (step.rows(), step.config.embd, step.config.rms_eps, join.weights);
+    let tokens = join.chosen.map_or(step.tokens, |(tokens, at)| &tokens[at..at + rows]);
+    embed(&Step { tokens, ..*step }, join.embd, x)?;
+    let [normed, token] = &mut scratch.token;
+    for (to, streams) in normed.rows_mut(rows).chunks_exact_mut(width).zip(x.rows(rows).chunks_exact(STREAMS * width)) {
+        to.copy_from_slice(&streams[..width]);
+    }
+    norm_rows(b, rows, eps, &w.enorm, normed);
+    project(b, rows, normed, &mut [(&w.e_proj, &mut *token)]);
+
+    // Each stream is a row of its own.
+    let [normed, streams] = &mut scratch.streams;
+    normed.rows_mut(rows * STREAMS).copy_from_slice(join.streams.rows(rows));
+    norm_rows(b, rows * STREAMS, eps, &w.hnorm, normed);
+    project(b, rows * STREAMS, normed, &mut [(&w.h_proj, &mut *streams)]);
+    let joined = streams.rows(rows * STREAMS).chunks_exact(width).enumerate();
+    for (x, (i, stream)) in x.rows_mut(rows).chunks_exact_mut(width).zip(joined) {
+        let token = &token.data[i / STREAMS * width..][..width];
+        x.iter_mut().zip(stream.iter().zip(token)).for_each(|(x, (stream, token))| *x = stream + token);
+    }
+    Ok(())
 }
 
 /// `m = fn · rmsnorm(X)` for rows of `x`: the norm is one factor a row, applied to the products.

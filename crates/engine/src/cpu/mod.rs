@@ -5,7 +5,7 @@
 //! | file | operations |
 //! |---|---|
 //! | `linear.rs` | matrices, projections |
-//! | `hyper.rs` | hyper-connections, embedding, head |
+//! | `hyper.rs` | hyper-connections, embedding, input of the draft block, head |
 //! | `attention.rs` | norms, RoPE, window + compressed attention |
 //! | `compressor.rs` | compressors and the indexer |
 //! | `moe.rs` | router and experts |
@@ -18,19 +18,22 @@ mod linear;
 mod math;
 mod moe;
 
-use crate::Precision;
-use crate::backend::{Backend, CompressedStream, MatrixShape, Prepare, Projection, Step};
+use crate::backend::{Backend, CompressedStream, Join, JoinScratch, MatrixShape, Prepare, Projection, Step};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::importance::Collector;
-use crate::kv::{Cache, DRAFTS_MAX, KvLayout, Page, RowFormat};
+use crate::kv::{Cache, KvLayout, Page, RowFormat};
 use crate::rope::Rope;
+use crate::sampler::argmax;
 use crate::weights::{Attention, Ffn, HcSite};
+use crate::{Precision, TokenId};
 use ds4_gguf::{File, TensorInfo};
 use ds4_quant::Format;
 use ds4_quant::dot::{FloatSums, Isa, Kernels};
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// How sums of floats are computed: in exact mode in f64, so that an error does not tip a rounding of KV rows where the formulas would not.
@@ -142,6 +145,7 @@ impl Backend for CpuBackend {
     type Page = Page;
     type Routes = moe::Routes;
     type Selection = compressor::Selection;
+    type Tokens = Vec<TokenId>;
 
     fn name(&self) -> String {
         format!("cpu ({}, {} threads, {})", self.isa().name(), self.threads(), self.precision.name())
@@ -270,7 +274,7 @@ impl Backend for CpuBackend {
     }
 
     fn rms_norm(&self, step: &Step<'_>, norm: &Vec<f32>, x: &mut Buffer) -> Result<()> {
-        attention::norm_rows(self, step, norm, x);
+        attention::norm_rows(self, step.rows(), step.config.rms_eps, norm, x);
         Ok(())
     }
 
@@ -347,10 +351,6 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn drafts_max(&self) -> usize {
-        DRAFTS_MAX
-    }
-
     fn draft_cache(&self) -> Result<Cache> {
         Ok(Cache::new(Arc::clone(&self.draft_layout)))
     }
@@ -360,12 +360,51 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
+    fn copy_rows(&self, from: &Buffer, rows: Range<usize>, to: &mut Buffer, at: usize) -> Result<()> {
+        let (width, n) = (from.width, rows.len());
+        to.data[at * width..(at + n) * width].copy_from_slice(&from.data[rows.start * width..rows.end * width]);
+        Ok(())
+    }
+
+    fn join(
+        &self,
+        step: &Step<'_>,
+        join: Join<'_, Self>,
+        scratch: &mut JoinScratch<Self>,
+        x: &mut Buffer,
+    ) -> Result<()> {
+        hyper::join(self, step, &join, scratch, x)
+    }
+
+    fn tokens(&self, n: usize) -> Result<Vec<TokenId>> {
+        Ok(vec![0; n])
+    }
+
+    fn choose(&self, rows: usize, logits: &Buffer, to: &mut Vec<TokenId>, at: usize) -> Result<()> {
+        let rows = logits.rows(rows).chunks_exact(logits.width);
+        to[at..].iter_mut().zip(rows).for_each(|(to, logits)| *to = argmax(logits));
+        Ok(())
+    }
+
+    fn read_tokens(&self, tokens: &Vec<TokenId>, n: usize) -> Result<Vec<TokenId>> {
+        Ok(tokens[..n].to_vec())
+    }
+
     fn write(&self, buffer: &mut Buffer, values: &[f32]) -> Result<()> {
         buffer.data[..values.len()].copy_from_slice(values);
         Ok(())
     }
 
-    fn read_rows(&self, buffer: &Buffer, rows: std::ops::Range<usize>) -> Result<Vec<f32>> {
+    fn read_rows(&self, buffer: &Buffer, rows: Range<usize>) -> Result<Vec<f32>> {
         Ok(buffer.data[rows.start * buffer.width..rows.end * buffer.width].to_vec())
+    }
+
+    fn steer(&self, rows: usize, v: &Vec<f32>, s: f32, y: &mut Buffer) -> Result<()> {
+        let width = y.width;
+        y.rows_mut(rows).par_chunks_mut(width).for_each(|y| {
+            let along: f32 = y.iter().zip(v).map(|(y, v)| y * v).sum();
+            y.iter_mut().zip(v).for_each(|(y, v)| *y -= s * along * v);
+        });
+        Ok(())
     }
 }

@@ -146,9 +146,9 @@ impl<B: Backend> Active<B> {
     }
 
     /// The same sequence and prompt, for another follower.
-    fn fork(&self) -> Self {
-        Self {
-            sequence: self.sequence.fork(),
+    fn fork(&self, engine: &Engine<B>) -> Result<Self> {
+        Ok(Self {
+            sequence: engine.fork(&self.sequence)?,
             prompt: Arc::clone(&self.prompt),
             checkpoints: Arc::clone(&self.checkpoints),
             page_ends: Arc::clone(&self.page_ends),
@@ -158,7 +158,7 @@ impl<B: Backend> Active<B> {
             drafts: Vec::new(),
             most: self.most,
             reserved: self.reserved,
-        }
+        })
     }
 
     /// How far a slice of at most `rows` tokens reads: not across a checkpoint.
@@ -510,8 +510,11 @@ impl<B: Backend + 'static> Scheduler<B> {
             let Some(row) = rows.next() else { continue };
             active.reserved /= active.followers.len().max(1) as u64;
             while active.followers.len() > 1 {
-                let follower = active.followers.remove(0);
-                self.follow(active.fork(), follower, &mut row.to_vec());
+                let mut follower = active.followers.remove(0);
+                match active.fork(&self.engine) {
+                    Ok(fork) => self.follow(fork, follower, &mut row.to_vec()),
+                    Err(error) => follower.ended(End::Failed(error.to_string())),
+                }
             }
             if let Some(follower) = active.followers.pop() {
                 self.follow(active, follower, row);

@@ -249,7 +249,7 @@ impl Attention {
         step.angles[usize::from(self.kind(il) != LayerKind::Sliding)]
     }
 
-    /// §9: `q` becomes the outputs of its heads, and the latent rows `kv` of longer segments enter the window. Single rows entered
+    /// §9: `q` becomes the outputs of its heads, and the latent rows `kv` of longer segments enter the window. Those of short ones entered
     /// it in [`Attention::prepare`].
     ///
     /// # Errors
@@ -312,7 +312,7 @@ impl Attention {
 
     /// The latent rows of longer segments enter the window.
     fn enter_window(&self, step: &StepData, il: usize, kv: &Rows, frontier: &Buffer) -> Result<()> {
-        if step.is_decode {
+        if step.is_short {
             return Ok(());
         }
         let grid = [step.rows as u32, 1, 1];

@@ -104,7 +104,7 @@ impl Attention {
         let queries = if p.index_q.is_some() { step.rows * shape.index_heads.div_ceil(index_rows) } else { 0 };
         let stored = if kind == LayerKind::Sliding { 0 } else { step.rows };
         // A longer segment may store over rows that its own windows are still made of.
-        let (now, later) = if step.is_decode { (stored, 0) } else { (0, stored) };
+        let (now, later) = if step.is_short { (stored, 0) } else { (0, stored) };
         let roles = [closing.count, indexed, step.rows, queries, now, step.rows * shape.heads];
         let is_halved = u32::from(self.uses_units(il)?);
         let run = |roles: [usize; 6]| {
@@ -121,7 +121,7 @@ impl Attention {
                 self.angles(step, il),
                 closing.at,
                 closing.angles,
-                u32::from(step.is_decode),
+                u32::from(step.is_short),
                 is_halved,
             ]);
             gpu.dispatch(&kernels.prepare, &buffers, &args, [line as u32, total.div_ceil(line.max(1)) as u32, 1])

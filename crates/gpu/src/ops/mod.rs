@@ -4,8 +4,10 @@
 
 pub mod attention;
 pub mod compressor;
+pub mod draft;
 pub mod experts;
 pub mod hyper;
 pub mod linear;
 pub mod route;
 mod source;
+pub mod steer;

@@ -5,13 +5,15 @@
 //! |---|---|
 //! | `verdict.rs` | errors as parts of what is allowed |
 //! | `weights.rs` | random weights and their products |
-//! | `linear.rs`, `experts.rs`, `hyper.rs`, `attention.rs` | references and cases of the operations of these names |
+//! | `linear.rs`, `experts.rs`, `hyper.rs`, `attention.rs`, `steer.rs`, `draft.rs` | references and cases of the operations of these names |
 //! | `timing.rs` | how long an operation takes |
 
 pub mod attention;
+pub mod draft;
 pub mod experts;
 pub mod hyper;
 pub mod linear;
+pub mod steer;
 mod timing;
 mod verdict;
 pub mod weights;
@@ -93,8 +95,8 @@ impl Trial<'_> {
 
 /// All cases of these shapes.
 pub fn cases(shapes: Shapes) -> Vec<Case> {
-    [linear::cases(shapes), experts::cases(shapes), hyper::cases(shapes), attention::cases(shapes)]
+    [linear::cases, experts::cases, hyper::cases, attention::cases, draft::cases, steer::cases]
         .into_iter()
-        .flatten()
+        .flat_map(|cases| cases(shapes))
         .collect()
 }

@@ -117,10 +117,10 @@ fn put_arena4(at: u32, value: vec4<f32>) {
     }
 }
 
-// A row that a later window can still need enters the frontier.
+// A row that a later window can still need enters the frontier, also if the last tokens are taken back.
 fn store_role(row: u32, lane: u32) {
     let r = row_at(row);
-    let end = r.start + r.count;
+    let end = r.start + r.count - min(r.start + r.count, DRAFTS_MAX);
     let open = end - end % RATIO;
     let live = select(open, open - RATIO, OVERLAP == 1u && open > 0u);
     if (r.position < live) {

@@ -9,7 +9,7 @@ fn key_place(row: u32, r: Row, oldest: u32, in_window: u32, key: u32) -> vec2<u3
     }
     let position = oldest + key;
     if (position < r.start) {
-        return vec2<u32>(1u, r.slot * SLOT_WORDS + position % WINDOW * WINDOW_ROW_WORDS);
+        return vec2<u32>(1u, r.slot * SLOT_WORDS + position % RING * WINDOW_ROW_WORDS);
     }
     return vec2<u32>(0u, (r.first + position - r.start) * D);
 }

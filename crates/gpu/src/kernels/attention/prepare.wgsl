@@ -21,7 +21,7 @@ struct Args {
     closing: u32,
     closing_angles: u32,
     // Whether latent rows enter the window at once.
-    is_decode: u32,
+    is_short: u32,
     // Whether query heads are wanted as F16, for matrix units.
     is_halved: u32,
 }
@@ -89,7 +89,7 @@ fn query_role(unit: u32, lane: u32) {
     q[to][half + 1u] = bitcast<f32>(f16_pair(v.z, v.w));
 }
 
-// The latent: RMSNorm, RoPE, FP8 and F16 rounding. In a step of single rows it enters the window at once.
+// The latent: RMSNorm, RoPE, FP8 and F16 rounding. In a step of short segments it enters the window at once.
 fn latent_role(row: u32, lane: u32) {
     let is_live = lane < D / 4u;
     var v = vec4<f32>();
@@ -113,15 +113,15 @@ fn latent_role(row: u32, lane: u32) {
         return;
     }
     let row_data = row_at(row);
-    let place = row_data.slot * SLOT_WORDS + (row_data.position % WINDOW) * WINDOW_ROW_WORDS;
+    let place = row_data.slot * SLOT_WORDS + (row_data.position % RING) * WINDOW_ROW_WORDS;
     if (IS_NATIVE == 1u) {
         let pairs = vec2<u32>(f16_pair(v.x, v.y), f16_pair(v.z, v.w));
         v = vec4<f32>(unpack2x16float(pairs.x), unpack2x16float(pairs.y));
-        if (args.is_decode == 1u) {
+        if (args.is_short == 1u) {
             frontier[place + 2u * lane] = pairs.x;
             frontier[place + 2u * lane + 1u] = pairs.y;
         }
-    } else if (args.is_decode == 1u) {
+    } else if (args.is_short == 1u) {
         let bits = bitcast<vec4<u32>>(v);
         for (var i = 0u; i < 4u; i++) {
             frontier[place + 4u * lane + i] = bits[i];

@@ -7,12 +7,12 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x;
     let r = row_at(row);
-    // Of a segment longer than the window the last rows stay.
-    if (lane >= D / 4u || r.position + WINDOW < r.start + r.count) {
+    // Of a segment longer than the ring the last rows stay.
+    if (lane >= D / 4u || r.position + RING < r.start + r.count) {
         return;
     }
     let v = kv[row * (D / 4u) + lane];
-    let place = r.slot * SLOT_WORDS + r.position % WINDOW * WINDOW_ROW_WORDS;
+    let place = r.slot * SLOT_WORDS + r.position % RING * WINDOW_ROW_WORDS;
     if (IS_NATIVE == 1u) {
         frontier[place + 2u * lane] = f16_pair(v.x, v.y);
         frontier[place + 2u * lane + 1u] = f16_pair(v.z, v.w);
