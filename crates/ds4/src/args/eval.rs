@@ -38,13 +38,14 @@ pub struct EvalArgs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 16000, value_parser = tokens(CONTEXT_MAX))]
     pub tokens: usize,
     /// With so many tokens left, reasoning is closed once `</think>` is among the best candidates
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = tokens(CONTEXT_MAX))]
+    // The names of the original program alone would leave no room beside them for what they mean.
+    #[arg(long = "soft-limit", visible_alias = "soft-limit-reply-budget", value_name = "N", default_value_t = 1024, value_parser = tokens(CONTEXT_MAX))]
     pub soft_limit_reply_budget: usize,
     /// With so many tokens left, reasoning is closed
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(CONTEXT_MAX))]
+    #[arg(long = "hard-limit", visible_alias = "hard-limit-reply-budget", value_name = "N", default_value_t = 512, value_parser = tokens(CONTEXT_MAX))]
     pub hard_limit_reply_budget: usize,
-    /// How many candidates --soft-limit-reply-budget looks at
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = tokens(1 << 20))]
+    /// How many candidates --soft-limit looks at
+    #[arg(long = "close-rank", visible_alias = "soft-limit-think-close-rank", value_name = "N", default_value_t = 3, value_parser = tokens(1 << 20))]
     pub soft_limit_think_close_rank: usize,
     /// Context; longer questions are skipped [default: as the longest question needs, at most 1,000,000]
     #[arg(short, long, value_name = "N", value_parser = tokens(CONTEXT_MAX))]

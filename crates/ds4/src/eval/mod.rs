@@ -40,7 +40,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     let reply = args.hard_limit_reply_budget;
     if reply >= args.tokens && !args.nothink {
-        bail!("--hard-limit-reply-budget {reply} leaves no room to think; use a larger -n, or --nothink");
+        bail!("--hard-limit {reply} leaves no room to think; use a larger -n, or --nothink");
     }
     let model = Model::open(args.model.model.as_deref())?;
     let tokenizer = model.tokenizer()?;
