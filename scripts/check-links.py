@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every link of the Markdown files to a file of this repository leads somewhere, and docs/SUMMARY.md has every page.
+"""Every link and inclusion of the Markdown files to a file of this repository leads somewhere, and docs/SUMMARY.md has every page.
 
     check-links.py [ROOT]
 """
@@ -27,6 +27,9 @@ def anchors(page):
 wrong = []
 for page in pages:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for target in re.findall(r"\{\{#include ([^}\s]+)\}\}", text):
+        if not (page.parent / target).exists():
+            wrong.append(f"{page.relative_to(root)}: {target} is not there")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", target):
             continue

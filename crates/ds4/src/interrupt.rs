@@ -28,6 +28,11 @@ impl Interrupt {
         self.0.swap(false, Ordering::Relaxed)
     }
 
+    /// As Ctrl-C does, where a terminal sends it as a key.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the work should end.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)

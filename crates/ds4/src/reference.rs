@@ -53,7 +53,11 @@ fn flag(arg: &Arg) -> String {
     let value = if arg.get_action().takes_values() { names.join(" ") } else { String::new() };
     match (arg.get_short(), arg.get_long()) {
         (Some(short), Some(long)) => format!("`-{short}`, `--{long}` {value}"),
-        (None, Some(long)) => format!("`--{long}` {value}"),
+        (None, Some(long)) => {
+            let others = arg.get_visible_aliases().unwrap_or_default();
+            let names: Vec<String> = [long].into_iter().chain(others).map(|name| format!("`--{name}`")).collect();
+            format!("{} {value}", names.join(", "))
+        }
         (Some(short), None) => format!("`-{short}` {value}"),
         (None, None) => format!("{value} (no flag)"),
     }

@@ -1,7 +1,7 @@
 //! One answer while it is generated: it chooses tokens on the engine's thread and tells what they mean.
 
 use crate::memory::{History, Memory, Replay};
-use crate::turn::{Delta, Event, Finish, LogprobEntry, Piece, TokenLogprob};
+use crate::turn::{Delta, Event, Finish, LogprobEntry, Piece, ReplyBudget, ThinkClose, TokenLogprob};
 use crate::wire::random_id;
 use ds4_chat::{AnswerStream, BlockStatus, Message, Place, Role, StopStrings, ToolCall};
 use ds4_engine::sampler::{Sampler, argmax, token_logprob, top_logprobs};
@@ -33,6 +33,8 @@ pub struct Plan {
     pub stop: Vec<String>,
     /// Most tokens.
     pub max_tokens: usize,
+    /// How many of them reasoning leaves.
+    pub budget: Option<ReplyBudget>,
     /// Log-probabilities with this many alternatives.
     pub logprobs: Option<usize>,
     /// How ids of calls begin.
@@ -55,6 +57,8 @@ pub struct Answering {
     stream: AnswerStream,
     tokens: Vec<u32>,
     reasoning_tokens: usize,
+    /// How reasoning ended.
+    closed: Option<ThinkClose>,
     /// Of tokens whose text was not sent yet.
     logprobs: Vec<TokenLogprob>,
     call_ids: Vec<String>,
@@ -77,6 +81,7 @@ impl Answering {
             stream: AnswerStream::new(plan.thinking, plan.tools),
             tokens: Vec::new(),
             reasoning_tokens: 0,
+            closed: None,
             logprobs: Vec::new(),
             call_ids: Vec::new(),
             is_over: false,
@@ -159,6 +164,7 @@ impl Answering {
             finish,
             completion_tokens: self.tokens.len(),
             reasoning_tokens: self.reasoning_tokens,
+            closed: self.closed,
         });
     }
 
@@ -197,6 +203,7 @@ impl Answering {
         }
         // Tags and numbers of a call are not a matter of taste (`spec/chat-format.md` §7.4).
         let token = if place == Place::Syntax { argmax(logits) } else { self.sampler.sample(logits) };
+        let token = self.closing(logits, place, token).unwrap_or(token);
         if let Some(constraint) = &mut self.plan.constraint {
             constraint.accept(token)?;
         }
@@ -207,6 +214,23 @@ impl Answering {
             self.logprobs.push(logprob);
         }
         Ok(token)
+    }
+
+    /// `</think>` if reasoning has to end instead of going on with `token`, so that there is room for the reply.
+    fn closing(&mut self, logits: &[f32], place: Place, token: u32) -> Option<u32> {
+        let ReplyBudget { soft, hard, rank } = self.plan.budget?;
+        // A stop string may hold back the text of a mark that is there already.
+        if place != Place::Reasoning || self.closed.is_some() {
+            return None;
+        }
+        let mark = self.tokenizer.specials().think_end.filter(|mark| mark.0 != token)?.0;
+        let left = self.plan.max_tokens - self.tokens.len();
+        if left <= hard {
+            self.closed = Some(ThinkClose::Hard);
+        } else if left <= soft && is_among_best(logits, mark, rank) {
+            self.closed = Some(ThinkClose::Soft);
+        }
+        self.closed.map(|_| mark)
     }
 
     /// Whether nothing but the end may follow.
@@ -222,6 +246,12 @@ impl Answering {
             top: top.iter().map(|best| entry(best.token, best.logprob)).collect(),
         }
     }
+}
+
+/// Whether fewer than `rank` tokens are more probable than `token`.
+fn is_among_best(logits: &[f32], token: u32, rank: usize) -> bool {
+    let Some(own) = logits.get(token as usize).copied().filter(|own| own.is_finite()) else { return false };
+    logits.iter().filter(|logit| **logit > own && logit.is_finite()).count() < rank
 }
 
 impl Follower for Answering {
@@ -258,6 +288,9 @@ impl Follower for Answering {
         self.reasoning_tokens += usize::from(place == Place::Reasoning);
         let text = self.decoder.push(TokenId(token));
         let stopped = self.read(&text);
+        if place == Place::Reasoning && self.stream.place() != Place::Reasoning {
+            self.closed.get_or_insert(ThinkClose::Natural);
+        }
         let finish = match stopped {
             Some(stop) => stop,
             None if self.stream.is_done() || self.must_stop() => Finish::Stop,
@@ -281,6 +314,22 @@ impl Follower for Answering {
             End::Context => self.finish(Finish::Length),
             End::Failed(why) => self.send(Event::Failed(why)),
             End::Stopped => self.send(Event::Failed("the server is shutting down".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_among_best;
+
+    #[test]
+    fn the_best_are_counted_without_those_that_cannot_be_sampled() {
+        let logits = [1.0, f32::NAN, 3.0, f32::INFINITY, 2.0, f32::NEG_INFINITY];
+        for (token, rank, is) in [(2, 1, true), (4, 1, false), (4, 2, true), (0, 2, false), (0, 3, true)] {
+            assert_eq!(is_among_best(&logits, token, rank), is, "token {token}, rank {rank}");
+        }
+        for token in [1, 3, 5, 6] {
+            assert!(!is_among_best(&logits, token, 6), "token {token}");
         }
     }
 }

@@ -123,6 +123,7 @@ impl Service {
                 tools: has_tools(turn),
                 stop: turn.stop.clone(),
                 max_tokens,
+                budget: turn.budget,
                 logprobs: turn.logprobs,
                 call_id_prefix: turn.call_id_prefix,
                 constraint: constraint.clone(),

@@ -24,6 +24,8 @@ pub struct Turn {
     pub sampling: SamplingParams,
     /// Most tokens of the answer, reasoning included; `None`: as many as the context has room for.
     pub max_tokens: Option<usize>,
+    /// How much of `max_tokens` reasoning must leave for what follows it; `None`: it may take everything.
+    pub budget: Option<ReplyBudget>,
     /// Texts that end the answer; none of them empty.
     pub stop: Vec<String>,
     /// Report log-probabilities, with this many alternatives of each token.
@@ -32,6 +34,29 @@ pub struct Turn {
     pub choices: u32,
     /// How ids of tool calls begin: `call_` or `toolu_`.
     pub call_id_prefix: &'static str,
+}
+
+/// What is left for a reply when the room runs out while the model thinks (`spec/cli.md` §3). Limits are in tokens that are
+/// left of [`Turn::max_tokens`], `</think>` among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyBudget {
+    /// With so many left or fewer, reasoning ends as soon as `</think>` is one of the `rank` most probable tokens.
+    pub soft: usize,
+    /// With so many left, it ends.
+    pub hard: usize,
+    /// Candidates that are looked at, at least 1.
+    pub rank: usize,
+}
+
+/// How reasoning ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThinkClose {
+    /// The model ended it.
+    Natural,
+    /// [`ReplyBudget::soft`] took `</think>` from the best candidates.
+    Soft,
+    /// [`ReplyBudget::hard`] was reached.
+    Hard,
 }
 
 /// What stands before the answer.
@@ -83,8 +108,10 @@ pub enum Event {
         finish: Finish,
         /// Tokens sampled, end of sequence not counted.
         completion_tokens: usize,
-        /// Those of them before the end of reasoning.
+        /// Those of them before the end of reasoning, `</think>` included.
         reasoning_tokens: usize,
+        /// How reasoning ended; `None` if there was none, or the answer ended within.
+        closed: Option<ThinkClose>,
     },
     /// The engine failed; the text says why.
     Failed(String),

@@ -1,6 +1,6 @@
 //! What the APIs have in common: the shape of a stream, and answers collected from events.
 
-use crate::turn::{Delta, Event, Finish, LogprobEntry, TokenLogprob};
+use crate::turn::{Delta, Event, Finish, LogprobEntry, ThinkClose, TokenLogprob};
 use ds4_engine::sampler::fresh_seed;
 use serde_json::{Value, json};
 
@@ -133,6 +133,8 @@ pub struct Choice {
     pub content_logprobs: Vec<TokenLogprob>,
     /// Why it ended; `None` until then.
     pub finish: Option<Finish>,
+    /// How reasoning ended, if it did.
+    pub closed: Option<ThinkClose>,
 }
 
 /// Everything that a turn brought.
@@ -153,7 +155,10 @@ impl Outcome {
         match event {
             Event::Started { .. } => {}
             Event::Delta { choice, delta } => self.choice(choice).add(delta),
-            Event::Finished { choice, finish, .. } => self.choice(choice).finish = Some(finish),
+            Event::Finished { choice, finish, closed, .. } => {
+                let choice = self.choice(choice);
+                (choice.finish, choice.closed) = (Some(finish), closed);
+            }
             Event::Failed(why) => self.failure = Some(why),
         }
     }

@@ -420,7 +420,13 @@ fn events(said: &Said) -> (Vec<Event>, Value) {
     let finish = if is_cut { Finish::Length } else { said.finish.clone() };
     let mut events = vec![Event::Started { prompt_tokens: 20, cached_tokens: said.tokens.min(20) }];
     events.extend(deltas.into_iter().map(|delta| Event::Delta { choice: 0, delta }));
-    events.push(Event::Finished { choice: 0, finish, completion_tokens: said.tokens, reasoning_tokens: 0 });
+    events.push(Event::Finished {
+        choice: 0,
+        finish,
+        completion_tokens: said.tokens,
+        reasoning_tokens: 0,
+        closed: None,
+    });
     (events, last_input)
 }
 
@@ -574,7 +580,7 @@ proptest! {
 fn answer(deltas: Vec<Delta>, finish: Finish, completion_tokens: usize) -> Vec<Event> {
     let mut events = vec![Event::Started { prompt_tokens: 15, cached_tokens: 10 }];
     events.extend(deltas.into_iter().map(|delta| Event::Delta { choice: 0, delta }));
-    events.push(Event::Finished { choice: 0, finish, completion_tokens, reasoning_tokens: 0 });
+    events.push(Event::Finished { choice: 0, finish, completion_tokens, reasoning_tokens: 0, closed: None });
     events
 }
 

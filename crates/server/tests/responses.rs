@@ -85,7 +85,7 @@ fn started() -> Event {
 }
 
 fn finished(finish: Finish, reasoning_tokens: usize) -> Event {
-    Event::Finished { choice: 0, finish, completion_tokens: 7, reasoning_tokens }
+    Event::Finished { choice: 0, finish, completion_tokens: 7, reasoning_tokens, closed: None }
 }
 
 // ---- Requests ----

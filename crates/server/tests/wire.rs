@@ -59,7 +59,7 @@ fn events(case: &Value, prefix: &str) -> Vec<Event> {
     let mut events = vec![Event::Started { prompt_tokens: 15, cached_tokens: 10 }];
     let deltas = deltas.into_iter().filter(|delta| !is_empty(delta));
     events.extend(deltas.map(|delta| Event::Delta { choice: 0, delta }));
-    events.push(Event::Finished { choice: 0, finish, completion_tokens: 7, reasoning_tokens: 3 });
+    events.push(Event::Finished { choice: 0, finish, completion_tokens: 7, reasoning_tokens: 3, closed: None });
     events
 }
 
@@ -207,7 +207,7 @@ fn some_events() -> impl Strategy<Value = Vec<Event>> {
             };
             let mut events = vec![Event::Started { prompt_tokens: 15, cached_tokens: 10 }];
             events.extend(deltas.into_iter().map(|delta| Event::Delta { choice: 0, delta }));
-            events.push(Event::Finished { choice: 0, finish, completion_tokens: 7, reasoning_tokens: 3 });
+            events.push(Event::Finished { choice: 0, finish, completion_tokens: 7, reasoning_tokens: 3, closed: None });
             events
         },
     )

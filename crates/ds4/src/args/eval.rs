@@ -8,7 +8,8 @@ const EVAL_EXAMPLES: &str = "\
 Asks questions with known answers and grades what comes: arithmetic, logic, code reading, tool
 calls, and recall in texts of 1,000 to 100,000 tokens. A suite is JSONL: docs/eval.md has its
 form. With --report every answer is kept as it comes; the same command goes on where it ended.
-Exit code 1 if an answer is wrong.
+On a terminal all questions are shown: arrows choose one, Enter asks it next, p pauses, q stops.
+Exit code 1 if an answer is wrong, or a question was not asked.
 
 Examples:
   ds4 eval --only arithmetic --nothink -n 200
@@ -36,9 +37,16 @@ pub struct EvalArgs {
     /// Most tokens of an answer, reasoning included
     #[arg(short = 'n', long, value_name = "N", default_value_t = 16000, value_parser = tokens(CONTEXT_MAX))]
     pub tokens: usize,
-    /// Tokens of them kept for the answer: when so many are left, reasoning is closed
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = tokens(CONTEXT_MAX))]
-    pub reply_tokens: usize,
+    /// With so many tokens left, reasoning is closed once `</think>` is among the best candidates
+    // The names of the original program alone would leave no room beside them for what they mean.
+    #[arg(long = "soft-limit", visible_alias = "soft-limit-reply-budget", value_name = "N", default_value_t = 1024, value_parser = tokens(CONTEXT_MAX))]
+    pub soft_limit_reply_budget: usize,
+    /// With so many tokens left, reasoning is closed
+    #[arg(long = "hard-limit", visible_alias = "hard-limit-reply-budget", value_name = "N", default_value_t = 512, value_parser = tokens(CONTEXT_MAX))]
+    pub hard_limit_reply_budget: usize,
+    /// How many candidates --soft-limit looks at
+    #[arg(long = "close-rank", visible_alias = "soft-limit-think-close-rank", value_name = "N", default_value_t = 3, value_parser = tokens(1 << 20))]
+    pub soft_limit_think_close_rank: usize,
     /// Context; longer questions are skipped [default: as the longest question needs, at most 1,000,000]
     #[arg(short, long, value_name = "N", value_parser = tokens(CONTEXT_MAX))]
     pub ctx: Option<usize>,
@@ -60,6 +68,9 @@ pub struct EvalArgs {
     /// Print one JSON object instead: {"passed", "failed", "skipped", "domains", "cases"}
     #[arg(long)]
     pub json: bool,
+    /// Write line by line on a terminal too, instead of a screen with all questions
+    #[arg(long)]
+    pub plain: bool,
     /// List the questions and exit
     #[arg(long)]
     pub list: bool,

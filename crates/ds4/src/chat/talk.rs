@@ -216,6 +216,7 @@ impl Talk {
             format: Format::Text,
             sampling: sampling::params(&self.args.sampling, self.vocab)?,
             max_tokens: self.args.tokens,
+            budget: None,
             stop: Vec::new(),
             logprobs: None,
             choices: 1,

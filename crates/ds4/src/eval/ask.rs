@@ -1,25 +1,25 @@
 //! Asking the model, on the way that `ds4 chat` takes.
 
 use super::CONTEXT_TOKENS_MAX;
+use super::report::{Close, CloseKind};
+use super::show::{Show, Wish};
 use super::suite::{Call, Case};
 use crate::args::{ComputeArgs, EvalArgs};
 use crate::host::Host;
 use crate::interrupt::Interrupt;
 use crate::model::Model;
-use crate::progress::Progress;
-use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use ds4_chat::{Message, Role, ThinkingMode};
 use ds4_engine::sampler::SamplingParams;
 use ds4_engine::scheduler::SchedulerOptions;
-use ds4_server::turn::{Delta, Event, Finish, Format, Input, Tool, ToolChoice, Turn};
+use ds4_server::turn::{Delta, Event, Format, Input, ReplyBudget, ThinkClose, Tool, ToolChoice, Turn};
 use ds4_server::wire::{Outcome, ServerFacts};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How often Ctrl-C is looked at while nothing comes.
-const TICK: Duration = Duration::from_millis(50);
+/// How often the user's wishes are looked at while nothing comes.
+pub const TICK: Duration = Duration::from_millis(50);
 /// Tokens of a context besides question and answer: system text and markers, with room to spare.
 const AROUND_TOKENS: usize = 256;
 const SYSTEM: &str =
@@ -41,8 +41,18 @@ pub struct Given {
     pub calls: Vec<Call>,
     pub prompt_tokens: usize,
     pub tokens: usize,
-    /// Whether reasoning was closed because room ran out.
-    pub closed: bool,
+    /// How reasoning ended, if it did.
+    pub think_close: Option<Close>,
+}
+
+/// What became of a question.
+pub enum Asked {
+    /// There is an answer.
+    Answer(Answer),
+    /// The user has enough.
+    Stopped,
+    /// The user wants this one first.
+    Switched(usize),
 }
 
 /// A loaded model.
@@ -81,37 +91,31 @@ impl<'a> Asker<'a> {
         Ok(Self { args, host, runtime, interrupt, context })
     }
 
-    /// The answer to `prompt`, shown as it comes if `shows`; `None` after Ctrl-C.
-    pub fn ask(&self, case: &Case, prompt: &str, shows: bool) -> Result<Option<Answer>> {
-        let mut messages = vec![Message::new(Role::System, SYSTEM), Message::new(Role::User, prompt)];
-        let thinks = !self.args.nothink;
-        let room = self.context.saturating_sub(self.args.tokens);
-        let tokens = self.host.service().prompt_tokens(&self.turn(case, &messages, self.args.tokens))?.len();
-        if tokens > room {
-            return Ok(Some(Answer::TooLong { tokens, room }));
-        }
-        // Thinking may not use up what the answer needs.
-        let first = if thinks { self.args.tokens - self.args.reply_tokens } else { self.args.tokens };
-        let Some(mut given) = self.turned(case, &self.turn(case, &messages, first), shows)? else { return Ok(None) };
-        if thinks && given.1 == Some(Finish::Length) && given.0.content.is_empty() && given.0.calls.is_empty() {
-            let begun = Message {
-                reasoning: given.0.reasoning.clone(),
-                prefix: true,
-                ..Message::new(Role::Assistant, String::new())
-            };
-            messages.push(begun);
-            let Some((rest, _)) = self.turned(case, &self.turn(case, &messages, self.args.reply_tokens), shows)? else {
-                return Ok(None);
-            };
-            given.0.tokens += rest.tokens;
-            given.0.content = rest.content;
-            given.0.calls = rest.calls;
-            given.0.closed = true;
-        }
-        Ok(Some(Answer::Given(given.0)))
+    /// What the user wants.
+    pub fn wish(&self, show: &mut dyn Show) -> Result<Wish> {
+        let wish = show.wish()?;
+        Ok(if self.interrupt.is_requested() { Wish::Stop } else { wish })
     }
 
-    fn turn(&self, case: &Case, messages: &[Message], max_tokens: usize) -> Turn {
+    /// The answer to `prompt`, shown as it comes.
+    pub fn ask(&self, case: &Case, prompt: &str, show: &mut dyn Show) -> Result<Asked> {
+        let turn = self.turn(case, prompt);
+        let room = self.context.saturating_sub(self.args.tokens);
+        let tokens = self.host.service().prompt_tokens(&turn)?.len();
+        if tokens > room {
+            return Ok(Asked::Answer(Answer::TooLong { tokens, room }));
+        }
+        self.answer(case, &turn, show)
+    }
+
+    fn turn(&self, case: &Case, prompt: &str) -> Turn {
+        let args = self.args;
+        let messages = vec![Message::new(Role::System, SYSTEM), Message::new(Role::User, prompt)];
+        let budget = ReplyBudget {
+            soft: args.soft_limit_reply_budget,
+            hard: args.hard_limit_reply_budget,
+            rank: args.soft_limit_think_close_rank,
+        };
         let tool = |tool: &super::suite::Tool| Tool {
             name: tool.name.clone(),
             schema: json!({"name": tool.name, "description": tool.description, "parameters": tool.parameters}),
@@ -119,14 +123,15 @@ impl<'a> Asker<'a> {
             strict: false,
         };
         Turn {
-            input: Input::Conversation(messages.to_vec()),
-            thinking: if self.args.nothink { ThinkingMode::None } else { ThinkingMode::High },
+            input: Input::Conversation(messages),
+            thinking: if args.nothink { ThinkingMode::None } else { ThinkingMode::High },
             tools: case.tools.iter().map(tool).collect(),
             tool_choice: ToolChoice::Auto,
             parallel_tool_calls: true,
             format: Format::Text,
-            sampling: SamplingParams { temperature: self.args.temp, seed: self.args.seed, ..SamplingParams::default() },
-            max_tokens: Some(max_tokens),
+            sampling: SamplingParams { temperature: args.temp, seed: args.seed, ..SamplingParams::default() },
+            max_tokens: Some(args.tokens),
+            budget: Some(budget),
             stop: Vec::new(),
             logprobs: None,
             choices: 1,
@@ -134,42 +139,42 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// One turn, and why it ended.
-    fn turned(&self, case: &Case, turn: &Turn, shows: bool) -> Result<Option<(Given, Option<Finish>)>> {
+    fn answer(&self, case: &Case, turn: &Turn, show: &mut dyn Show) -> Result<Asked> {
         let service = self.host.service();
         let before = service.stats().prefill_tokens;
         let mut events = service.start(turn, "the question").with_context(|| case.id.clone())?;
-        let mut progress = None;
-        let (mut outcome, mut screen) = (Outcome::default(), shows.then(Screen::new));
+        // Tokens of the prompt that are read, until the answer begins.
+        let mut reads = None;
+        let mut outcome = Outcome::default();
         loop {
-            if self.interrupt.is_requested() {
-                return Ok(None);
+            match self.wish(show)? {
+                Wish::Stop => return Ok(Asked::Stopped),
+                Wish::Ask(other) => return Ok(Asked::Switched(other)),
+                // An answer that has begun is not held up.
+                Wish::Go | Wish::Pause => {}
             }
-            if let Some(progress) = &progress {
+            if let Some(total) = reads {
                 let done = service.stats().prefill_tokens.saturating_sub(before);
-                Progress::set(progress, usize::try_from(done).unwrap_or(usize::MAX));
+                show.reading(usize::try_from(done).unwrap_or(usize::MAX).min(total), total)?;
             }
             let next = self.runtime.block_on(async { tokio::time::timeout(TICK, events.next()).await });
             let Ok(event) = next else { continue };
             let Some(event) = event else { break };
             match &event {
                 Event::Started { prompt_tokens, cached_tokens } => {
-                    progress = Some(Progress::start("reading", "tokens", prompt_tokens.saturating_sub(*cached_tokens)));
+                    reads = Some(prompt_tokens.saturating_sub(*cached_tokens));
                 }
                 Event::Delta { delta, .. } => {
-                    progress = None;
-                    match (delta, &mut screen) {
-                        (Delta::Reasoning(piece), Some(screen)) => screen.reasoning(&piece.text)?,
-                        (Delta::Content(piece), Some(screen)) => screen.answer(&piece.text)?,
-                        _ => {}
+                    reads = None;
+                    match delta {
+                        Delta::Reasoning(piece) => show.reasoning(&piece.text)?,
+                        Delta::Content(piece) => show.answer(&piece.text)?,
+                        Delta::CallStart { .. } | Delta::CallArguments { .. } | Delta::CallEnd { .. } => {}
                     }
                 }
-                Event::Finished { .. } | Event::Failed(_) => progress = None,
+                Event::Finished { .. } | Event::Failed(_) => reads = None,
             }
             outcome.add(event);
-        }
-        if let Some(mut screen) = screen {
-            screen.end()?;
         }
         if let Some(why) = outcome.failure {
             bail!("the engine failed: {why}");
@@ -183,15 +188,21 @@ impl<'a> Asker<'a> {
             // What is no JSON is compared as text, and is wrong.
             arguments: serde_json::from_str(arguments).unwrap_or_else(|_| Value::String(arguments.to_owned())),
         };
-        let given = Given {
+        let kind = choice.closed.map(|closed| match closed {
+            ThinkClose::Natural => CloseKind::Natural,
+            ThinkClose::Soft => CloseKind::SoftForced,
+            ThinkClose::Hard => CloseKind::HardForced,
+        });
+        // The mark itself counts as reasoning.
+        let position = outcome.usage.reasoning_tokens.saturating_sub(1);
+        Ok(Asked::Answer(Answer::Given(Given {
             reasoning: choice.reasoning,
             content: choice.content,
             calls: choice.calls.iter().map(|made| call(&made.name, &made.arguments)).collect(),
             prompt_tokens: outcome.usage.prompt_tokens,
             tokens: outcome.usage.completion_tokens,
-            closed: false,
-        };
-        Ok(Some((given, choice.finish)))
+            think_close: kind.map(|kind| Close { kind, position }),
+        })))
     }
 
     /// Ends the engine.

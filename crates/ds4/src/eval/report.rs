@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Most bytes of a report.
 const REPORT_BYTES_MAX: u64 = 1 << 30;
-const FORMAT: &str = "ds4-eval-1";
+const FORMAT: &str = "ds4-eval-2";
 
 /// How a question stands.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -24,6 +24,22 @@ pub enum State {
     Failed,
     Skipped,
     Pending,
+}
+
+/// Who ended reasoning.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseKind {
+    Natural,
+    SoftForced,
+    HardForced,
+}
+
+/// How reasoning ended, and how many tokens of the answer came before its mark.
+#[derive(Clone, Copy, Serialize, Deserialize, Debug)]
+pub struct Close {
+    pub kind: CloseKind,
+    pub position: usize,
 }
 
 /// A question that was asked.
@@ -37,8 +53,8 @@ pub struct Done {
     pub prompt_tokens: usize,
     pub tokens: usize,
     pub seconds: f64,
-    /// Whether reasoning was closed because room ran out.
-    pub thinking_closed: bool,
+    /// How reasoning ended, if it did.
+    pub think_close: Option<Close>,
     pub prompt: String,
     pub reasoning: String,
     pub answer: String,
@@ -59,7 +75,7 @@ impl Done {
             prompt_tokens: 0,
             tokens: 0,
             seconds: 0.0,
-            thinking_closed: false,
+            think_close: None,
             prompt: String::new(),
             reasoning: String::new(),
             answer: String::new(),
@@ -67,14 +83,23 @@ impl Done {
         }
     }
 
+    fn cost(&self) -> String {
+        let cost = format!("{:.1} s, {} tokens", self.seconds, self.tokens);
+        match self.think_close {
+            Some(Close { kind: CloseKind::SoftForced, position }) => {
+                format!("{cost}, thinking closed early at {position}")
+            }
+            Some(Close { kind: CloseKind::HardForced, position }) => format!("{cost}, thinking cut off at {position}"),
+            Some(Close { kind: CloseKind::Natural, .. }) | None => cost,
+        }
+    }
+
     /// One line.
     pub fn verdict(&self) -> String {
         let (got, expected) = (output::printable(&self.got), output::printable(&self.expected));
         match self.state {
-            State::Passed => format!("PASSED {got} ({:.1} s, {} tokens)", self.seconds, self.tokens),
-            State::Failed => {
-                format!("FAILED got {got:?}, expected {expected:?} ({:.1} s, {} tokens)", self.seconds, self.tokens)
-            }
+            State::Passed => format!("PASSED {got} ({})", self.cost()),
+            State::Failed => format!("FAILED got {got:?}, expected {expected:?} ({})", self.cost()),
             State::Skipped => format!("SKIPPED {got}"),
             State::Pending => "PENDING".to_owned(),
         }
@@ -106,7 +131,8 @@ impl Kept {
         Read::by_ref(&mut file).take(REPORT_BYTES_MAX).read_to_string(&mut text).with_context(reading)?;
         let head = json!({
             "format": FORMAT, "model": model::name(args.model.model.as_deref()), "bytes": model.file.len(),
-            "tokens": args.tokens, "reply_tokens": args.reply_tokens, "think": !args.nothink, "temp": args.temp,
+            "tokens": args.tokens, "soft_limit": args.soft_limit_reply_budget, "hard_limit": args.hard_limit_reply_budget,
+            "close_rank": args.soft_limit_think_close_rank, "think": !args.nothink, "temp": args.temp,
             "seed": args.seed, "exact": args.exact,
         });
         let mut done = BTreeMap::new();
@@ -139,8 +165,9 @@ impl Kept {
     }
 }
 
-fn count(all: &[Done], state: State) -> usize {
-    all.iter().filter(|done| done.state == state).count()
+/// How many stand like this.
+pub fn count<'a>(all: impl IntoIterator<Item = &'a Done>, state: State) -> usize {
+    all.into_iter().filter(|done| done.state == state).count()
 }
 
 /// Passed and asked, by domain.

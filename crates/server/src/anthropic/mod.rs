@@ -42,6 +42,7 @@ impl Api for Messages {
             sampling: sampling(&fields, facts, thinking)?,
             // None at all is asked for to have the prompt read in advance.
             max_tokens: fields.count("max_tokens", 0, MAX_TOKENS_MAX)?,
+            budget: None,
             stop: stop(&fields, "stop_sequences")?,
             logprobs: None,
             choices: 1,

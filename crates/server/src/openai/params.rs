@@ -38,6 +38,7 @@ pub fn common(fields: &Fields<'_>, facts: &ServerFacts, form: Form) -> Result<Co
         format: Format::Text,
         sampling: sampling(fields, facts, thinking)?,
         max_tokens,
+        budget: None,
         stop: stop(fields, "stop")?,
         logprobs: logprobs(fields, form)?,
         choices: fields.count("n", 1, u64::from(CHOICES_MAX))?.unwrap_or(1) as u32,

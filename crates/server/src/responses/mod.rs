@@ -169,6 +169,7 @@ impl Api for Responses {
             format: format(&fields)?,
             sampling: sampling(&fields, facts, thinking)?,
             max_tokens,
+            budget: None,
             stop: stop(&fields, "stop")?,
             logprobs: logprobs(&fields)?,
             choices: 1,
