@@ -29,7 +29,7 @@ pub(super) trait Lanes: Copy {
     fn mul(self, other: Self) -> Self;
     fn div(self, other: Self) -> Self;
     fn sqrt(self) -> Self;
-    /// `self·factor + term`, rounded once.
+    /// `self·factor + term`, rounded once, but for [`Plain`].
     fn mul_add(self, factor: Self, term: Self) -> Self;
     /// The smaller one; `other` if there is a NaN.
     fn min(self, other: Self) -> Self;
@@ -71,19 +71,15 @@ pub(super) fn on_lanes<T: LaneTask>(task: T) -> T::Output {
             // SAFETY: the features are there.
             return unsafe { x86::avx2(task) };
         }
-        x86::sse2(task)
     }
-    #[cfg(not(target_arch = "x86_64"))]
     task.run::<Plain>(Proof(std::marker::PhantomData))
 }
 
-/// An array, for the compiler to make vectors of. Its operations are functions: written out wherever they are used they would take minutes
+/// An array, for the compiler to make vectors of, on machines that nothing is written for. Its operations are functions: written out wherever they are used they would take minutes
 /// to compile.
-#[cfg(not(target_arch = "x86_64"))]
 #[derive(Clone, Copy)]
 pub(super) struct Plain([f32; LANES]);
 
-#[cfg(not(target_arch = "x86_64"))]
 impl Plain {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
@@ -95,7 +91,6 @@ impl Plain {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
 impl Lanes for Plain {
     type Mask = [bool; LANES];
 
@@ -135,7 +130,9 @@ impl Lanes for Plain {
     fn mul_add(self, factor: Self, term: Self) -> Self {
         let mut out = self;
         for ((a, b), c) in out.0.iter_mut().zip(factor.0).zip(term.0) {
-            *a = a.mul_add(b, c);
+            // Without the instruction, which old processors of this kind lack, one rounding is a slow call: two then, and blocks may
+            // differ in ties.
+            *a = if cfg!(target_arch = "x86_64") { *a * b + c } else { a.mul_add(b, c) };
         }
         out
     }
@@ -192,11 +189,6 @@ mod x86 {
 
     pub(super) fn has_avx512() -> bool {
         has_avx2() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")
-    }
-
-    /// What every processor of this kind has. Multiplies and adds with two roundings, so that blocks may differ in ties.
-    pub(super) fn sse2<T: LaneTask>(task: T) -> T::Output {
-        task.run::<Sse2>(Proof(std::marker::PhantomData))
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -387,47 +379,6 @@ mod x86 {
         }
     }
 
-    #[inline(always)]
-    unsafe fn multiply_add_128(a: __m128, b: __m128, c: __m128) -> __m128 {
-        // SAFETY: the caller's features.
-        unsafe { _mm_add_ps(_mm_mul_ps(a, b), c) }
-    }
-    #[inline(always)]
-    unsafe fn select_128(mask: __m128, yes: __m128, no: __m128) -> __m128 {
-        // SAFETY: the caller's features.
-        unsafe { _mm_or_ps(_mm_and_ps(mask, yes), _mm_andnot_ps(mask, no)) }
-    }
-    #[inline(always)]
-    unsafe fn sum_128(v: [__m128; 8]) -> f32 {
-        // SAFETY: the caller's features.
-        unsafe {
-            let eighths = [0, 1, 2, 3].map(|i| _mm_add_ps(v[i], v[i + 4]));
-            let v = _mm_add_ps(_mm_add_ps(eighths[0], eighths[2]), _mm_add_ps(eighths[1], eighths[3]));
-            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-            _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
-        }
-    }
-    #[inline(always)]
-    unsafe fn least_128(v: [__m128; 8]) -> usize {
-        // SAFETY: the caller's features.
-        unsafe {
-            let mut least = v[0];
-            for v in v {
-                least = _mm_min_ps(least, v);
-            }
-            let least = _mm_min_ps(least, _mm_movehl_ps(least, least));
-            let least = _mm_min_ss(least, _mm_shuffle_ps::<1>(least, least));
-            let least = _mm_shuffle_ps::<0>(least, least);
-            let mut bits = 0;
-            for i in 0..8 {
-                bits |= (_mm_movemask_ps(_mm_cmpeq_ps(v[i], least)) as u32) << (4 * i);
-            }
-            bits.trailing_zeros() as usize % LANES
-        }
-    }
-
-    lanes!(Sse2: 8 of __m128, mask __m128, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, _mm_add_ps, _mm_sub_ps, _mm_mul_ps, _mm_div_ps,
-        _mm_sqrt_ps, multiply_add_128, _mm_min_ps, _mm_max_ps, _mm_cmplt_ps, select_128, sum_128, least_128);
     lanes!(Avx2: 4 of __m256, mask __m256, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps,
         _mm256_mul_ps, _mm256_div_ps, _mm256_sqrt_ps, _mm256_fmadd_ps, _mm256_min_ps, _mm256_max_ps, less_256, select_256, sum_256, least_256);
     lanes!(Avx512: 2 of __m512, mask __mmask16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps,
