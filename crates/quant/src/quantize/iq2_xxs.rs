@@ -196,12 +196,11 @@ impl Errors {
     fn fill<V: Lanes>(&mut self, proof: Proof<V>, x: &[f32; TUPLE], root_w: &[f32; TUPLE]) {
         let zero = V::splat(proof, 0.0);
         let points = self.squares.iter_mut().zip(&mut self.products);
-        for ((to_squares, to_products), levels) in points.zip(LEVELS.iter()) {
+        for ((to_squares, to_products), elements) in points.zip(LEVELS.iter()) {
             let (mut squares, mut products) = (zero, zero);
-            for j in 0..TUPLE {
-                let level = V::load(proof, &levels[j].0);
-                squares = V::splat(proof, root_w[j]).mul_add(V::load(proof, &levels[j].1), squares);
-                products = V::splat(proof, root_w[j] * x[j]).mul_add(level, products);
+            for (j, element) in elements.iter().enumerate() {
+                squares = V::splat(proof, root_w[j]).mul_add(V::load(proof, &element.squares), squares);
+                products = V::splat(proof, root_w[j] * x[j]).mul_add(V::load(proof, &element.levels), products);
             }
             squares.store(to_squares);
             products.store(to_products);
@@ -237,12 +236,17 @@ fn levels(points: &Points) -> [f32; GROUP] {
 static LATTICE: LazyLock<[[f32; TUPLE]; 256]> =
     LazyLock::new(|| GRID.map(|point| point.to_le_bytes().map(|eighths| f32::from(eighths) / 8.0)));
 
-/// The same by vectors of points: for each element its levels and their squares.
-static LEVELS: LazyLock<Box<[[([f32; LANES], [f32; LANES]); TUPLE]; CHUNKS]>> = LazyLock::new(|| {
-    let level = |chunk: usize, j: usize| std::array::from_fn(|lane| LATTICE[chunk * LANES + lane][j]);
-    Box::new(std::array::from_fn(|chunk| {
-        std::array::from_fn(|j| (level(chunk, j), level(chunk, j).map(|level| level * level)))
-    }))
+/// One element of a vector of points.
+struct Element {
+    levels: [f32; LANES],
+    squares: [f32; LANES],
+}
+
+/// The same by vectors of points.
+static LEVELS: LazyLock<Box<[[Element; TUPLE]; CHUNKS]>> = LazyLock::new(|| {
+    let levels = |chunk: usize, j: usize| std::array::from_fn(|lane| LATTICE[chunk * LANES + lane][j]);
+    let element = |levels: [f32; LANES]| Element { levels, squares: levels.map(|level| level * level) };
+    Box::new(std::array::from_fn(|chunk| std::array::from_fn(|j| element(levels(chunk, j)))))
 });
 
 #[cfg(test)]
@@ -267,11 +271,11 @@ mod tests {
         #[inline(always)]
         fn run<V: Lanes>(self, proof: Proof<V>) -> Vec<u8> {
             let mut errors = Errors::NONE;
-            let mut nearest = |x| {
+            let nearest = |x| {
                 errors.fill(proof, x, &[2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
                 errors.nearest(proof, self.1)
             };
-            self.0.iter().map(|x| nearest(x)).collect()
+            self.0.iter().map(nearest).collect()
         }
     }
 

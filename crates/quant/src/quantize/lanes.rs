@@ -362,8 +362,8 @@ mod x86 {
             let least = _mm256_min_ps(least, _mm256_permute_ps::<0b01_00_11_10>(least));
             let least = _mm256_min_ps(least, _mm256_permute_ps::<0b10_11_00_01>(least));
             let mut bits = 0;
-            for i in 0..4 {
-                let equal = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(v[i], least));
+            for (i, v) in v.iter().enumerate() {
+                let equal = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(*v, least));
                 bits |= (equal as u32) << (8 * i);
             }
             bits.trailing_zeros() as usize % LANES
