@@ -17,6 +17,10 @@ pub const HEADER_BYTES_MAX: u64 = 100_000_000;
 pub const INDEX_BYTES_MAX: u64 = 256 << 20;
 /// Files of a checkpoint. The official one has 46.
 pub const FILES_MAX: usize = 4096;
+/// Places of a file, evenly spread, whose bytes are part of its identity.
+pub const IDENTITY_SAMPLES: u64 = 64;
+/// Bytes of each.
+const IDENTITY_SAMPLE_BYTES: u64 = 4096;
 /// Name of that list.
 pub const INDEX: &str = "model.safetensors.index.json";
 /// Rows and columns that share a scale of an FP8 matrix.
@@ -154,13 +158,22 @@ impl Checkpoint {
         self.shards.iter().map(|shard| shard.start + shard.metadata.data_len() as u64).sum()
     }
 
-    /// The headers, as far as reading depends on them: the same for the same checkpoint.
-    pub fn identity(&self) -> Vec<u8> {
+    /// What tells a checkpoint from another one, or from what it was before: names, types, shapes and places of all tensors; of each file its
+    /// length, when it was last written to, and bytes from [`IDENTITY_SAMPLES`] places.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn identity(&self) -> Result<Vec<u8>, CheckpointError> {
         let line = |name: &&str| {
             let info = self.find(name).map(|(_, info)| format!("{:?}", info)).unwrap_or_default();
             format!("{name} {info}\n")
         };
-        self.names().iter().map(line).collect::<String>().into_bytes()
+        let mut identity = self.names().iter().map(line).collect::<String>().into_bytes();
+        for shard in &self.shards {
+            let found = shard.identity();
+            identity.extend(found.map_err(|source| CheckpointError::Io { path: shard.path.clone(), source })?);
+        }
+        Ok(identity)
     }
 
     fn find(&self, name: &str) -> Result<(&Shard, &TensorInfo), CheckpointError> {
@@ -304,6 +317,22 @@ impl Shard {
     /// Where a tensor begins in the file.
     fn position(&self, info: &TensorInfo) -> u64 {
         self.start + info.data_offsets.0 as u64
+    }
+
+    /// Its part of [`Checkpoint::identity`].
+    fn identity(&self) -> io::Result<Vec<u8>> {
+        let system = self.file.metadata()?;
+        let (len, written) = (system.len(), system.modified().ok());
+        let since = written.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let mut identity = format!("\n{len} {since:?} ").into_bytes();
+        let last = len.saturating_sub(IDENTITY_SAMPLE_BYTES);
+        for n in 0..IDENTITY_SAMPLES {
+            let at = (u128::from(last) * u128::from(n) / u128::from(IDENTITY_SAMPLES - 1)) as u64;
+            let mut sample = vec![0; IDENTITY_SAMPLE_BYTES.min(len) as usize];
+            self.read(at, &mut sample)?;
+            identity.extend(sample);
+        }
+        Ok(identity)
     }
 
     fn read(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {

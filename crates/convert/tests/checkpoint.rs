@@ -1,5 +1,5 @@
 //! The checkpoint in `data/checkpoint`, which `scripts/make-checkpoint-fixture.py` wrote, against what
-//! the Python package ml_dtypes makes of it.
+//! torch makes of it.
 
 use ds4_convert::checkpoint::{Checkpoint, CheckpointError, read_header};
 use std::path::{Path, PathBuf};
@@ -75,8 +75,23 @@ fn a_folder_without_an_index_and_a_cut_file() {
     let checkpoint = Checkpoint::open(&folder).unwrap();
     assert_eq!(checkpoint.names(), Checkpoint::open(&data("checkpoint")).unwrap().names());
 
+    // The same files have the same identity; one that was written to has not, even if it says that it was not.
     let cut = folder.join("model-00002-of-00002.safetensors");
     let bytes = std::fs::read(&cut).unwrap();
+    let identity = || Checkpoint::open(&folder).unwrap().identity().unwrap();
+    let (before, written) = (identity(), std::fs::metadata(&cut).unwrap().modified().unwrap());
+    assert!(identity() == before);
+    let mut other = bytes.clone();
+    *other.last_mut().unwrap() ^= 1;
+    let set_time = |time| std::fs::File::options().write(true).open(&cut).unwrap().set_modified(time).unwrap();
+    std::fs::write(&cut, &other).unwrap();
+    set_time(written);
+    assert!(identity() != before, "another byte");
+    std::fs::write(&cut, &bytes).unwrap();
+    set_time(written);
+    assert!(identity() == before);
+    set_time(written + std::time::Duration::from_secs(1));
+    assert!(identity() != before, "another time");
     std::fs::write(&cut, &bytes[..bytes.len() - 1]).unwrap();
     let error = Checkpoint::open(&folder).unwrap_err().to_string();
     assert!(error.contains("fetch it again"), "{error}");

@@ -51,6 +51,13 @@ pub fn largest_context(layout: &KvLayout, free: u64) -> usize {
     if tokens < SUGGESTION_STEP { tokens } else { tokens - tokens % SUGGESTION_STEP }
 }
 
+/// The most memory that this process has had so far, pages of mapped files included. `None` where the system does not tell.
+pub fn peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok().map(|kib: u64| kib << 10)
+}
+
 /// Bytes that can be had: free memory and what the system can reclaim, within the limits of a container.
 /// `None` where the system does not tell.
 pub fn available() -> Option<u64> {

@@ -184,6 +184,24 @@ impl File {
     #[cfg(not(unix))]
     fn advise_range(&self, _access: Access, _start: usize, _len: usize) {}
 
+    /// Gives back the memory of the pages of `part`, a piece of a payload: a file that is read once from front to back then takes no more
+    /// memory than the pieces under way. Read again, they come from the file again. Does nothing for files in memory, and on systems
+    /// without such hints.
+    #[cfg(unix)]
+    #[allow(unsafe_code, reason = "the advice is one that could lose what was written, and nothing is")]
+    pub fn release(&self, part: &[u8]) {
+        let Backing::Map(mapped) = &self.backing else { return };
+        let Some(start) = (part.as_ptr() as usize).checked_sub(mapped.map.as_ptr() as usize) else { return };
+        if start + part.len() <= mapped.map.len() {
+            // SAFETY: the map is shared and never written to, so dropped pages are read from the file again, with the same bytes.
+            let _ = unsafe { mapped.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, part.len()) };
+        }
+    }
+
+    /// Does nothing on this system.
+    #[cfg(not(unix))]
+    pub fn release(&self, _part: &[u8]) {}
+
     fn bytes(&self) -> &[u8] {
         match &self.backing {
             Backing::Map(mapped) => &mapped.map,

@@ -48,9 +48,9 @@ fn errors_on_gaussian_weights_stay_in_bounds() {
         (Format::Bf16, 1.67e-3, 1.67e-3),
         (Format::Q8_0, 0.0053, 0.0053),
         (Format::Q6K, 0.0172, 0.0172),
-        (Format::Q5K, 0.0347, 0.0346),
-        (Format::Q4K, 0.0700, 0.0697),
-        (Format::Q2K, 0.2900, 0.2656),
+        (Format::Q5K, 0.0346, 0.0346),
+        (Format::Q4K, 0.0697, 0.0697),
+        (Format::Q2K, 0.2656, 0.2656),
         (Format::Iq2Xxs, 0.4080, 0.3330),
     ] {
         for (importance, max) in [(None, plain_max), (Some(&equal[..]), equal_max)] {

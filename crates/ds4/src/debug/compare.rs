@@ -21,6 +21,9 @@ struct Sums {
     nll: f64,
     reference_nll: f64,
     kl: f64,
+    /// Squares of what `kl` sums, and of the differences between what `nll` and `reference_nll` sum.
+    kl_squares: f64,
+    nll_difference_squares: f64,
     kl_max: f64,
     same_top: usize,
 }
@@ -35,9 +38,12 @@ impl Sums {
         };
         let kl: f64 = model.iter().zip(reference).map(term).sum();
         self.positions += 1;
-        self.nll -= token_logprob(model, next);
-        self.reference_nll -= token_logprob(reference, next);
+        let (nll, reference_nll) = (-token_logprob(model, next), -token_logprob(reference, next));
+        self.nll += nll;
+        self.reference_nll += reference_nll;
+        self.nll_difference_squares += (nll - reference_nll).powi(2);
         self.kl += kl;
+        self.kl_squares += kl * kl;
         self.kl_max = self.kl_max.max(kl);
         self.same_top += usize::from(argmax(model) == argmax(reference));
     }
@@ -66,14 +72,23 @@ pub fn run(args: &DebugCompare) -> Result<()> {
         add_piece(&mut engines, &inputs, piece, &mut sums)?;
     }
     let n = sums.positions as f64;
+    let nll_difference = sums.nll - sums.reference_nll;
     print_json(&json!({
         "positions": sums.positions,
         "perplexity": (sums.nll / n).exp(),
         "reference_perplexity": (sums.reference_nll / n).exp(),
+        "log_perplexity_difference": nll_difference / n,
+        "log_perplexity_difference_error": standard_error(nll_difference, sums.nll_difference_squares, n),
         "kl_mean": sums.kl / n,
+        "kl_mean_error": standard_error(sums.kl, sums.kl_squares, n),
         "kl_max": sums.kl_max,
         "same_top": sums.same_top as f64 / n,
     }))
+}
+
+/// The standard error of the mean of n values that count as independent, from their sum and the sum of their squares.
+fn standard_error(sum: f64, squares: f64, n: f64) -> f64 {
+    ((squares / n - (sum / n).powi(2)).max(0.0) / (n - 1.0).max(1.0)).sqrt()
 }
 
 /// Runs both models over `inputs`, which are followed by `next`.
@@ -108,5 +123,12 @@ mod tests {
         let want: f64 = a.iter().map(|v| (1.0 / 3.0) * ((1.0f64 / 3.0).ln() - (f64::from(*v).exp() / sum).ln())).sum();
         assert!((sums.kl - want).abs() < 1e-12 && (sums.kl_max - want).abs() < 1e-12);
         assert_eq!(sums.same_top, 1);
+    }
+
+    #[test]
+    fn standard_errors_are_those_of_the_definition() {
+        // 1, 2, 6: mean 3, variance (4 + 1 + 9) / 2 = 7.
+        assert!((standard_error(9.0, 41.0, 3.0) - (7.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert_eq!(standard_error(5.0, 25.0, 1.0), 0.0);
     }
 }

@@ -18,7 +18,7 @@ use crate::progress::Progress;
 use anyhow::{Context, Error, Result, bail, ensure};
 use ds4_convert::{Checkpoint, Importance};
 use ds4_gguf::{File, Value, Writer};
-use ds4_quant::{dequantize, quantize};
+use ds4_quant::{Format, dequantize, quantize};
 use partial::Partial;
 use plan::{Conversion, Input, Plan, Source, Work};
 use rayon::prelude::*;
@@ -35,6 +35,8 @@ use std::time::Instant;
 const BAND: usize = 1 << 18;
 /// Bands a thread gets before their bytes are written, so that one that ends late does not hold up the others.
 const BANDS_PER_THREAD: usize = 8;
+/// Bytes of a tensor that is copied that are written at a time.
+const COPIED_BYTES: usize = 8 << 20;
 /// Keys about the importance matrix that was used, if one was.
 const IMATRIX: &str = "quantize.imatrix.";
 /// Bytes of each tensor that identify the input, besides its directory.
@@ -65,7 +67,7 @@ pub fn run(args: &QuantizeArgs) -> Result<ExitCode> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build().context("cannot start threads")?;
     let interrupt = Interrupt::install()?;
     let position = Cell::new(0);
-    let mut partial = Partial::open(&args.output, job(input, args, importance.as_ref()), &position)?;
+    let mut partial = Partial::open(&args.output, job(input, args, importance.as_ref())?, &position)?;
     let resumed = partial.resumed();
     if resumed > 0 {
         output::notice(&format!("going on after {} of an earlier run", Bytes(resumed)));
@@ -121,11 +123,11 @@ fn importance_keys(path: &Path, importance: &Importance) -> [(&'static str, Valu
 }
 
 /// What the bytes of the output depend on, as a digest: a run goes on only where the same was begun.
-fn job(input: Input<'_>, args: &QuantizeArgs, importance: Option<&Importance>) -> String {
+fn job(input: Input<'_>, args: &QuantizeArgs, importance: Option<&Importance>) -> Result<String> {
     let mut hasher = Sha256::new_with_prefix(input.file.directory_bytes());
     match input.checkpoint {
         Some(checkpoint) => {
-            hasher.update(checkpoint.identity());
+            hasher.update(checkpoint.identity()?);
             hasher.update(args.input.as_os_str().as_encoded_bytes());
         }
         None => input.file.tensors().iter().for_each(|tensor| {
@@ -141,7 +143,7 @@ fn job(input: Input<'_>, args: &QuantizeArgs, importance: Option<&Importance>) -
             values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
         }
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn bytes_of(input: Input<'_>) -> u64 {
@@ -174,11 +176,14 @@ fn report(
     started: Instant,
 ) -> Result<ExitCode> {
     let missing = &plan.missing;
+    let seconds = started.elapsed().as_secs_f64();
     if args.json {
         output::print_json(&json!({
             "file": args.output.display().to_string(), "bytes": bytes, "recipe": args.recipe.name(),
             "weights": plan.weights(), "weighted_tensors": plan.weighted, "tensors_not_in_matrix": missing,
-            "resumed_bytes": resumed, "seconds": started.elapsed().as_secs_f64(),
+            "resumed_bytes": resumed, "seconds": seconds,
+            "weights_per_second": (resumed == 0).then(|| plan.weights() as f64 / seconds),
+            "peak_memory_bytes": crate::memory::peak(),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -208,8 +213,12 @@ struct Job<'a> {
 impl Job<'_> {
     fn write(self, conversion: &Conversion<'_>, out: &mut dyn Write) -> io::Result<()> {
         let Some(work) = &conversion.work else {
+            for part in self.file.data(conversion.tensor).chunks(COPIED_BYTES) {
+                out.write_all(part)?;
+                self.file.release(part);
+            }
             self.progress.add(conversion.tensor.n_elements() as usize);
-            return out.write_all(self.file.data(conversion.tensor));
+            return Ok(());
         };
         let bands = bands(work);
         for group in bands.chunks(self.pool.current_num_threads() * BANDS_PER_THREAD) {
@@ -227,6 +236,10 @@ impl Job<'_> {
                     let refused = |why| io::Error::other(format!("{}: {why}", conversion.tensor.name));
                     out.write_all(&bytes.map_err(refused)?)?;
                 }
+            }
+            if let (Source::Gguf(from, data), [first, ..]) = (&work.from, group) {
+                self.file
+                    .release(&data[work.bytes(*from, first).start..work.bytes(*from, &group[group.len() - 1]).end]);
             }
             self.progress.add(group.iter().map(|band| band.rows.len() * work.cols).sum());
         }
@@ -258,10 +271,7 @@ impl Work<'_> {
         let mut values = vec![0.0; n];
         match &self.from {
             Source::Gguf(from, data) => {
-                let first = (band.part * self.rows + band.rows.start) * self.cols;
-                let bytes = |weights: usize| weights / from.block_len() * from.block_bytes();
-                let data = &data[bytes(first)..bytes(first + n)];
-                dequantize(*from, data, &mut values).map_err(|e| e.to_string())?;
+                dequantize(*from, &data[self.bytes(*from, band)], &mut values).map_err(|e| e.to_string())?;
             }
             Source::Checkpoint(matrices) => {
                 matrices[band.part].read(band.rows.clone(), &mut values).map_err(|e| e.to_string())?;
@@ -270,6 +280,12 @@ impl Work<'_> {
         let mut bytes = vec![0; band.rows.len() * self.row_bytes()];
         quantize(to, &values, self.importance[band.part], &mut bytes).map_err(|e| e.to_string())?;
         Ok(bytes)
+    }
+
+    /// Where a band is among the bytes of all matrices.
+    fn bytes(&self, from: Format, band: &Band) -> Range<usize> {
+        let bytes = |row: usize| (band.part * self.rows + row) * self.cols / from.block_len() * from.block_bytes();
+        bytes(band.rows.start)..bytes(band.rows.end)
     }
 
     fn whole_numbers(&self, band: &Band) -> io::Result<Vec<u8>> {

@@ -8,8 +8,10 @@ fn a_quantised_file_has_the_bytes_of_one_made_in_that_recipe() {
     let full = tiny_model("f32");
     for recipe in ["q8", "q2", "q4"] {
         let path = directory.join(format!("{recipe}.gguf"));
-        let out = ds4(&["quantize", &full, str(&path), "--recipe", recipe, "--threads", "2"]).ok();
-        assert!(out.contains("MB"), "{out}");
+        let report = ds4(&["quantize", &full, str(&path), "--recipe", recipe, "--threads", "2", "--json"]).json();
+        assert!(report["weights_per_second"].as_f64().unwrap() > 0.0, "{report}");
+        #[cfg(target_os = "linux")]
+        assert!(report["peak_memory_bytes"].as_u64().unwrap() > 1 << 20, "{report}");
         let (made, expected) = (open(str(&path)), open(&tiny_model(recipe)));
         assert_eq!(made.metadata().len(), expected.metadata().len());
         assert_eq!(made.tensors().len(), expected.tensors().len());
@@ -243,6 +245,24 @@ fn a_checkpoint_gives_the_file_that_its_weights_give() {
     refused(&[&full, "--template", &full], "needs no --template");
     let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/ds4-demo-q2.gguf");
     refused(&[&official, "--template", str(&demo)], "the template is of another model");
-    std::fs::remove_file(folder.join("official/model-1.safetensors")).unwrap();
+    let shard = folder.join("official/model-1.safetensors");
+    let good = std::fs::read(&shard).unwrap();
+    let broken = |bytes: &[u8], reason: &str| {
+        std::fs::write(&shard, bytes).unwrap();
+        refused(&[&official, "--template", &full], reason);
+        assert!(!out.exists() && !folder.join("out.gguf.partial").exists(), "nothing is begun");
+    };
+    broken(&good[..good.len() - 4], "model-1.safetensors: its tensors have");
+    broken(&good[..100], "model-1.safetensors: ");
+    broken(b"GGUF", "model-1.safetensors: it ends inside its header");
+    broken(&[&[0xff; 8][..], &good[8..]].concat(), "model-1.safetensors: its header has 18446744073709551615 bytes");
+    broken(&String::from_utf8_lossy(&good).replacen("F32", "X32", 1).into_bytes(), "model-1.safetensors: ");
+    std::fs::remove_file(&shard).unwrap();
     refused(&[&official, "--template", &full], "model-1.safetensors: No such file");
+    let index = write(&folder.join("official"), "model.safetensors.index.json", "{\"weight_map\": 7}");
+    refused(&[&official, "--template", &full], "model.safetensors.index.json: ");
+    std::fs::remove_file(index).unwrap();
+    let (short, bytes) = (folder.join("short.gguf"), std::fs::read(&full).unwrap());
+    std::fs::write(&short, &bytes[..bytes.len() - 1000]).unwrap();
+    refused(&[str(&short)], "the file ends at byte");
 }

@@ -210,10 +210,15 @@ unsafe fn strip<S: Simd, E: Element<S>, A: Sums<S>, const R: usize>(
         let mut t = 0;
         while t < tokens {
             let n = (tokens - t).min(A::TOKENS);
-            match n {
-                1 => write(tile::<S, E, A, R, 1>(rows, [x(t)], k), out, t, row),
-                2 => write(tile::<S, E, A, R, 2>(rows, [x(t), x(t + 1)], k), out, t, row),
-                _ => write(tile::<S, E, A, R, 3>(rows, [x(t), x(t + 1), x(t + 2)], k), out, t, row),
+            if const { A::TOKENS == 1 } {
+                // Said apart, or the larger tiles are compiled all the same.
+                write(tile::<S, E, A, R, 1>(rows, [x(t)], k), out, t, row);
+            } else {
+                match n {
+                    1 => write(tile::<S, E, A, R, 1>(rows, [x(t)], k), out, t, row),
+                    2 => write(tile::<S, E, A, R, 2>(rows, [x(t), x(t + 1)], k), out, t, row),
+                    _ => write(tile::<S, E, A, R, 3>(rows, [x(t), x(t + 1), x(t + 2)], k), out, t, row),
+                }
             }
             t += n;
         }

@@ -29,11 +29,12 @@ enum Kind {
     NeonDot,
 }
 
-/// The entry points compiled for one instruction set, as a module. One list of features says what to detect and what to enable.
+/// The entry points compiled for one instruction set, as a module. One list of features says what to detect and what to enable; `$tokens` are
+/// the numbers of tokens that one decoding of a 256-weight block is compiled for.
 macro_rules! entry_points {
-    ($name:ident: $simd:ty, $detected:ident [$($feature:tt),*]) => {
+    ($name:ident: $simd:ty, $detected:ident [$($feature:tt),*], tokens [$($tokens:literal),*]) => {
         mod $name {
-            use super::{Job, Sum, Task};
+            use super::{Activations, Format, Job, Matrix, Out, Range, Sum, Task, kquants};
 
             pub(super) fn detected() -> bool {
                 true $(&& std::arch::$detected!($feature))*
@@ -45,7 +46,30 @@ macro_rules! entry_points {
             $(#[target_feature(enable = $feature)])*
             pub(super) unsafe fn matmul(job: Job<'_, '_>) {
                 // SAFETY: features are on; the rest is the caller's promise.
-                unsafe { super::matmul::<$simd>(job) }
+                unsafe { super::matmul::<$simd>(job, strips) }
+            }
+            // A function for each format and number of tokens: inlined into one they took minutes to compile.
+            $(#[target_feature(enable = $feature)])*
+            unsafe fn strip<B: kquants::Block<$simd>, const T: usize>(
+                w: Matrix<'_>,
+                rows: Range<usize>,
+                x: &Activations,
+                some: &[u32],
+                out: Out<'_>,
+                at: usize,
+            ) {
+                // SAFETY: features are on; the rest is the caller's promise.
+                unsafe { kquants::strip::<$simd, B, T>(w, rows, x, some, out, at) }
+            }
+            fn strips(format: Format) -> &'static [kquants::Strip] {
+                match format {
+                    Format::Q2K => const { &[$(strip::<kquants::Q2K, $tokens>),*] },
+                    Format::Q4K => const { &[$(strip::<kquants::Q4K, $tokens>),*] },
+                    Format::Q5K => const { &[$(strip::<kquants::Q5K, $tokens>),*] },
+                    Format::Q6K => const { &[$(strip::<kquants::Q6K, $tokens>),*] },
+                    Format::Iq2Xxs => const { &[$(strip::<kquants::Iq2Xxs, $tokens>),*] },
+                    Format::Q8_0 | Format::F32 | Format::F16 | Format::Bf16 => unreachable!("no 256-weight blocks"),
+                }
             }
             $(#[target_feature(enable = $feature)])*
             pub(super) unsafe fn sum(job: Sum<'_>) {
@@ -56,18 +80,20 @@ macro_rules! entry_points {
     };
 }
 
-entry_points!(plain: super::Scalar, none []);
+entry_points!(plain: super::Scalar, none [], tokens [1, 2]);
 #[cfg(target_arch = "x86_64")]
-entry_points!(avx2: crate::dot::avx2::Avx2, is_x86_feature_detected ["avx2", "fma", "f16c", "bmi1", "bmi2"]);
+entry_points!(avx2: crate::dot::avx2::Avx2, is_x86_feature_detected ["avx2", "fma", "f16c", "bmi1", "bmi2"],
+    tokens [1, 2, 3, 4, 5, 6, 7, 8]);
 // The operations of AVX2 once more: with this feature the compiler joins a multiplication of pairs and the addition that
 // follows it into one instruction, and it does so only where that does not lengthen a chain of additions.
 #[cfg(target_arch = "x86_64")]
 entry_points!(avx_vnni: crate::dot::avx2::Avx2, is_x86_feature_detected
-    ["avx2", "fma", "f16c", "bmi1", "bmi2", "avxvnni"]);
+    ["avx2", "fma", "f16c", "bmi1", "bmi2", "avxvnni"], tokens [1, 2, 3, 4, 5, 6, 7, 8]);
 #[cfg(target_arch = "aarch64")]
-entry_points!(neon: crate::dot::neon::Neon<false>, is_aarch64_feature_detected ["neon"]);
+entry_points!(neon: crate::dot::neon::Neon<false>, is_aarch64_feature_detected ["neon"], tokens [1, 2, 3, 4, 5, 6, 7, 8]);
 #[cfg(target_arch = "aarch64")]
-entry_points!(neon_dot: crate::dot::neon::Neon<true>, is_aarch64_feature_detected ["neon", "dotprod"]);
+entry_points!(neon_dot: crate::dot::neon::Neon<true>, is_aarch64_feature_detected ["neon", "dotprod"],
+    tokens [1, 2, 3, 4, 5, 6, 7, 8]);
 
 /// The same instruction on processors that have it with AVX-512 only. Used for Q8_0, where it pays: compiled for AVX-512, the other
 /// products and the rounding of activations were slower than AVX2, since the compiler then takes 512-bit registers wherever
@@ -312,10 +338,12 @@ impl Kernels {
     }
 }
 
+/// `strips` are those of a 256-weight format.
+///
 /// # Safety
-/// As for [`Kernels::matmul`], with shapes checked; features of `S` on.
+/// As for [`Kernels::matmul`], with shapes checked; features of `S` and of the strips on.
 #[inline(always)]
-unsafe fn matmul<S: Simd>(job: Job<'_, '_>) {
+unsafe fn matmul<S: Simd>(job: Job<'_, '_>, strips: fn(Format) -> &'static [kquants::Strip]) {
     let Job { w, rows, x, tokens, out, sums } = job;
     // SAFETY: forwarded promises.
     unsafe {
@@ -326,12 +354,8 @@ unsafe fn matmul<S: Simd>(job: Job<'_, '_>) {
             },
             Input::Rounded(x) => match w.format {
                 Format::Q8_0 => q8_0::product::<S>(w, rows, x, tokens, out),
-                Format::Q2K => kquants::product::<S, kquants::Q2K>(w, rows, x, tokens, out),
-                Format::Q4K => kquants::product::<S, kquants::Q4K>(w, rows, x, tokens, out),
-                Format::Q5K => kquants::product::<S, kquants::Q5K>(w, rows, x, tokens, out),
-                Format::Q6K => kquants::product::<S, kquants::Q6K>(w, rows, x, tokens, out),
-                Format::Iq2Xxs => kquants::product::<S, kquants::Iq2Xxs>(w, rows, x, tokens, out),
                 Format::F32 | Format::F16 | Format::Bf16 => unreachable!("checked by `in_front_of`"),
+                format => kquants::product(w, rows, x, tokens, out, strips(format)),
             },
         }
     }

@@ -20,8 +20,6 @@ use super::{Activations, Matrix};
 use crate::iq2_grid;
 use std::mem::MaybeUninit;
 
-/// Tokens that share one decoding of a weight block.
-const TOKENS: usize = 8;
 /// Blocks opened ahead of their products: their scales then come from memory, not from a chain of operations just
 /// issued, and the processor overlaps the two.
 const RUN: usize = 8;
@@ -137,46 +135,40 @@ unsafe fn row<S: Simd, B: Block<S>, const T: usize>(
     }
 }
 
-/// Rows `rows` of `w` times the tokens `tokens` of `x`: `out[i][r]` for the i-th of `tokens`.
+/// A few rows of `w` times `some` tokens of `x`, the first of them being number `at` of the output; unsafe as [`strip`] is.
+pub(super) type Strip = unsafe fn(Matrix<'_>, std::ops::Range<usize>, &Activations, &[u32], Out<'_>, usize);
+
+/// Rows `rows` of `w` times the tokens `tokens` of `x`: `out[i][r]` for the i-th of `tokens`. `strips[n]` is for n + 1 tokens, which share
+/// one decoding of a weight block.
 ///
 /// # Safety
 /// The caller owns those rows of `out`, and has checked shapes: `w.cols == x.cols`, tokens below `x.rows`, rows below
-/// `w.rows`; features of `S` on.
-#[inline(always)]
-pub(super) unsafe fn product<S: Simd, B: Block<S>>(
+/// `w.rows`; the strips are those of `w.format`, their features on.
+pub(super) unsafe fn product(
     w: Matrix<'_>,
     rows: std::ops::Range<usize>,
     x: &Activations,
     tokens: &[u32],
     out: Out<'_>,
+    strips: &[Strip],
 ) {
-    let chunk = tokens.len().div_ceil(tokens.len().div_ceil(TOKENS).max(1)).max(1);
+    // Passes of about the same number of tokens.
+    let chunk = tokens.len().div_ceil(tokens.len().div_ceil(strips.len()).max(1)).max(1);
     let mut first = rows.start;
     while first < rows.end {
         let last = (first + STRIP).min(rows.end);
         for (c, some) in tokens.chunks(chunk).enumerate() {
             // SAFETY: forwarded promises.
-            unsafe {
-                match some.len() {
-                    1 => strip::<S, B, 1>(w, first..last, x, some, out, c * chunk),
-                    2 => strip::<S, B, 2>(w, first..last, x, some, out, c * chunk),
-                    3 => strip::<S, B, 3>(w, first..last, x, some, out, c * chunk),
-                    4 => strip::<S, B, 4>(w, first..last, x, some, out, c * chunk),
-                    5 => strip::<S, B, 5>(w, first..last, x, some, out, c * chunk),
-                    6 => strip::<S, B, 6>(w, first..last, x, some, out, c * chunk),
-                    7 => strip::<S, B, 7>(w, first..last, x, some, out, c * chunk),
-                    _ => strip::<S, B, TOKENS>(w, first..last, x, some, out, c * chunk),
-                }
-            }
+            unsafe { strips[some.len() - 1](w, first..last, x, some, out, c * chunk) };
         }
         first = last;
     }
 }
 
 /// # Safety
-/// As for [`product`]; `some` has `T` tokens, the first of them being number `at` of the output.
+/// As for [`product`]; `some` has `T` tokens, the first of them being number `at` of the output; features of `S` on.
 #[inline(always)]
-unsafe fn strip<S: Simd, B: Block<S>, const T: usize>(
+pub(super) unsafe fn strip<S: Simd, B: Block<S>, const T: usize>(
     w: Matrix<'_>,
     rows: std::ops::Range<usize>,
     x: &Activations,

@@ -1,8 +1,9 @@
 //! IQ2_XXS: signs, lattice points and scales per 32 weights (spec/quants.md §5).
 
-use super::fit::{self, Metric, Projection};
-use super::{Overflow, Search, finite, weights};
-use crate::iq2_grid::{GRID, WORDS};
+use super::fit::{self, Projection};
+use super::lanes::{LANES, LaneTask, Lanes, Proof};
+use super::{MAX_MAGNITUDE, Overflow, finite, weights};
+use crate::iq2_grid::GRID;
 use crate::layout::{Iq2Xxs, QK};
 use half::f16;
 use std::sync::LazyLock;
@@ -17,57 +18,72 @@ const TUPLE: usize = 8;
 const TUPLES: usize = GROUP / TUPLE;
 /// The lattice points of a group.
 type Points = [u8; TUPLES];
-/// Between the levels 8/8, 25/8 and 43/8 of an element, in units of `d·(2c+1)`.
-const LEVEL_BOUNDS: [f32; 2] = [(8.0 + 25.0) / 16.0, (25.0 + 43.0) / 16.0];
-/// The levels themselves.
-const LEVELS: [f32; 3] = [1.0, 3.125, 5.375];
-/// Half a tuple.
-const HALF: usize = TUPLE / 2;
-/// Vectors of four codes.
-const HALF_WORDS: usize = 3usize.pow(HALF as u32);
-/// Vectors of eight codes 0, 1, 2, of which the lattice has 256.
-const CODE_WORDS: usize = 3usize.pow(TUPLE as u32);
+/// Lattice points.
+const POINTS: usize = 256;
+/// Vectors of lattice points.
+const CHUNKS: usize = POINTS / LANES;
 /// Groups whose largest magnitude is below this are stored as zero scale.
 const NEGLIGIBLE: f32 = 1e-15;
 
-#[derive(Clone, Copy)]
-pub(super) struct SearchIq2Xxs;
+/// Stores blocks, with importance for the columns of a row; or the number of one that does not fit.
+pub(super) struct Store<'a> {
+    pub x: &'a [[f32; QK]],
+    pub per_row: Option<&'a [[f32; QK]]>,
+    pub out: &'a mut [[u8; Iq2Xxs::BYTES]],
+}
 
-impl Search<{ Iq2Xxs::BYTES }> for SearchIq2Xxs {
+impl LaneTask for Store<'_> {
+    type Output = Result<(), usize>;
+
     #[inline(always)]
-    fn store(
-        &self,
-        x: &[f32; QK],
-        importance: Option<&[f32; QK]>,
-        block: &mut [u8; Iq2Xxs::BYTES],
-    ) -> Result<(), Overflow> {
-        // Columns count the same where nothing is known of them: weighing by x² alone leaves half as much error again.
-        let w = weights::from_importance(x, importance.unwrap_or(&[1.0; QK]), weights::mean_square(x));
-        let root_w = fit::mapped(&w, f32::sqrt);
-        let mut fields = Iq2Xxs { d: f16::ZERO, scales: [0; GROUPS], points: [0; QK / TUPLE], signs: [0; QK / TUPLE] };
-        let magnitudes = split_signs(x, &w, &mut fields.signs);
-        let groups: [Group<'_>; GROUPS] = std::array::from_fn(|g| Group {
-            x: &magnitudes.as_chunks().0[g],
-            w: &w.as_chunks().0[g],
-            root_w: &root_w.as_chunks().0[g],
-        });
-        let mut scales = [0.0; GROUPS];
-        for (scale, group) in scales.iter_mut().zip(&groups) {
-            *scale = group.fit_scale();
-        }
-        let d = scales.iter().copied().fold(0.0, f32::max) / 31.0;
-        fields.d = finite(f16::from_f32(d))?;
-        if fields.d > f16::ZERO {
-            let points = fields.points.as_chunks_mut().0.iter_mut();
-            let targets = points.zip(&mut fields.scales);
-            for ((group, scale), (points, code)) in groups.iter().zip(scales).zip(targets) {
-                let nearest = fit::round_code(0.5 * (scale / d - 1.0), 15.0);
-                (*code, *points) = group.store(fields.d.to_f32(), nearest);
+    fn run<V: Lanes>(self, proof: Proof<V>) -> Self::Output {
+        let mut errors = vec![Errors::NONE; QK / TUPLE];
+        for (n, (x, block)) in self.x.iter().zip(self.out).enumerate() {
+            if x.iter().any(|x| x.abs() > MAX_MAGNITUDE) {
+                return Err(n);
             }
+            let importance = self.per_row.map(|row| &row[n % row.len()]);
+            store(proof, x, importance, &mut errors, block).map_err(|Overflow| n)?;
         }
-        fields.pack(block);
         Ok(())
     }
+}
+
+#[inline(always)]
+fn store<V: Lanes>(
+    proof: Proof<V>,
+    x: &[f32; QK],
+    importance: Option<&[f32; QK]>,
+    errors: &mut [Errors],
+    block: &mut [u8; Iq2Xxs::BYTES],
+) -> Result<(), Overflow> {
+    // Columns count the same where nothing is known of them: weighing by x² alone leaves half as much error again.
+    let w = weights::from_importance(x, importance.unwrap_or(&[1.0; QK]), weights::mean_square(x));
+    let root_w = fit::mapped(&w, f32::sqrt);
+    let mut fields = Iq2Xxs { d: f16::ZERO, scales: [0; GROUPS], points: [0; QK / TUPLE], signs: [0; QK / TUPLE] };
+    let magnitudes = split_signs(x, &w, &mut fields.signs);
+    let tuples = magnitudes.as_chunks().0.iter().zip(root_w.as_chunks().0);
+    for (errors, (x, root_w)) in errors.iter_mut().zip(tuples) {
+        errors.fill(proof, x, root_w);
+    }
+    let group =
+        |g: usize| Group { x: &magnitudes.as_chunks().0[g], w: &w.as_chunks().0[g], errors: &errors.as_chunks().0[g] };
+    let mut scales = [0.0; GROUPS];
+    for (g, scale) in scales.iter_mut().enumerate() {
+        *scale = group(g).fit_scale(proof);
+    }
+    let d = scales.iter().copied().fold(0.0, f32::max) / 31.0;
+    fields.d = finite(f16::from_f32(d))?;
+    if fields.d > f16::ZERO {
+        for (g, scale) in scales.into_iter().enumerate() {
+            let nearest = fit::round_code(0.5 * (scale / d - 1.0), 15.0);
+            let (code, points) = group(g).store(proof, fields.d.to_f32(), nearest);
+            fields.scales[g] = code;
+            fields.points[g * TUPLES..][..TUPLES].copy_from_slice(&points);
+        }
+    }
+    fields.pack(block);
+    Ok(())
 }
 
 /// Magnitudes of x, with the sign indices stored in `signs`.
@@ -103,26 +119,28 @@ struct Group<'a> {
     x: &'a [f32; GROUP],
     /// Error weights.
     w: &'a [f32; GROUP],
-    /// Their square roots.
-    root_w: &'a [f32; GROUP],
+    /// What each point leaves over.
+    errors: &'a [Errors; TUPLES],
 }
 
 impl Group<'_> {
     /// The scale with `x ≈ scale·level` that leaves the least weighted squared error among a few
     /// candidates; 0 when there is nothing to store.
     #[inline(always)]
-    fn fit_scale(&self) -> f32 {
+    fn fit_scale<V: Lanes>(&self, proof: Proof<V>) -> f32 {
         if self.x.iter().all(|x| x.abs() < NEGLIGIBLE) {
             return 0.0;
         }
         // Four equal steps give a first idea of how far the levels must reach.
-        let (step, _) = fit::positive(self.x, self.w, 4.0);
+        let step = fit::positive_scale(self.x, self.w, 4.0);
         let reach = 3.0 * step;
+        let w = V::load(proof, self.w);
+        let wx = w.mul(V::load(proof, self.x));
         let mut best = Projection::NONE;
         for t in -6i8..=6 {
             let inverse = (5.0 + 0.2 * f32::from(t)) / reach;
-            let levels = levels(&self.nearest_points(inverse));
-            let projection = Projection::of(self.x, self.w, &levels);
+            let levels = V::load(proof, &levels(&self.nearest_points(proof, inverse)));
+            let projection = Projection { xl: wx.mul(levels).sum(), ll: w.mul(levels).mul(levels).sum() };
             if projection.xl > 0.0 && projection.gain() > best.gain() {
                 best = projection;
             }
@@ -132,13 +150,14 @@ impl Group<'_> {
 
     /// The best scale code for block scale `d` among `nearest` and its neighbours, with its points.
     #[inline(always)]
-    fn store(&self, d: f32, nearest: f32) -> (u8, Points) {
+    fn store<V: Lanes>(&self, proof: Proof<V>, d: f32, nearest: f32) -> (u8, Points) {
+        let (w, minus_x) = (V::load(proof, self.w), V::splat(proof, 0.0).sub(V::load(proof, self.x)));
         let mut best = (f32::INFINITY, 0, [0; TUPLES]);
         for code in fit::around(nearest, 0.0, 15.0) {
             let scale = d * (2.0 * code + 1.0);
-            let points = self.nearest_points(1.0 / scale);
-            let levels = levels(&points);
-            let error = Metric::Squared.sum(self.w, |i| scale * levels[i] - self.x[i]);
+            let points = self.nearest_points(proof, 1.0 / scale);
+            let difference = V::load(proof, &levels(&points)).mul_add(V::splat(proof, scale), minus_x);
+            let error = w.mul(difference).mul(difference).sum();
             if error < best.0 {
                 best = (error, code as u8, points);
             }
@@ -146,19 +165,60 @@ impl Group<'_> {
         (best.1, best.2)
     }
 
-    /// A lattice point for each tuple of `x·inverse`.
+    /// The nearest lattice point for each tuple of `x·inverse`.
     #[inline(always)]
-    fn nearest_points(&self, inverse: f32) -> Points {
+    fn nearest_points<V: Lanes>(&self, proof: Proof<V>, inverse: f32) -> Points {
         let mut points = [0; TUPLES];
-        let tuples = self.x.as_chunks::<TUPLE>().0.iter().zip(self.root_w.as_chunks().0);
-        for (point, (x, root_w)) in points.iter_mut().zip(tuples) {
-            let scaled = fit::mapped(x, |x| x * inverse);
-            *point = match NEIGHBOURS.of(code_word(&scaled)) {
-                [only] => *only,
-                near => least_error(near, &scaled, root_w),
-            };
+        for (point, errors) in points.iter_mut().zip(self.errors) {
+            *point = errors.nearest(proof, inverse);
         }
         points
+    }
+}
+
+/// The weighted squared errors of all lattice points against a tuple times any factor: `Σ r·(level − factor·x)²` is
+/// `squares − 2·factor·products`, and something that is the same for all points.
+///
+/// Errors count by the root r of their weight: with the full weight, one important element would decide alone and the other seven
+/// would be stored as whatever comes with it.
+#[derive(Clone, Copy)]
+struct Errors {
+    /// `Σ r·level²`
+    squares: [[f32; LANES]; CHUNKS],
+    /// `Σ r·x·level`
+    products: [[f32; LANES]; CHUNKS],
+}
+
+impl Errors {
+    const NONE: Self = Self { squares: [[0.0; LANES]; CHUNKS], products: [[0.0; LANES]; CHUNKS] };
+
+    #[inline(always)]
+    fn fill<V: Lanes>(&mut self, proof: Proof<V>, x: &[f32; TUPLE], root_w: &[f32; TUPLE]) {
+        let zero = V::splat(proof, 0.0);
+        let points = self.squares.iter_mut().zip(&mut self.products);
+        for ((to_squares, to_products), elements) in points.zip(LEVELS.iter()) {
+            let (mut squares, mut products) = (zero, zero);
+            for (j, element) in elements.iter().enumerate() {
+                squares = V::splat(proof, root_w[j]).mul_add(V::load(proof, &element.squares), squares);
+                products = V::splat(proof, root_w[j] * x[j]).mul_add(V::load(proof, &element.levels), products);
+            }
+            squares.store(to_squares);
+            products.store(to_products);
+        }
+    }
+
+    /// The point with the least error against the tuple times `factor`.
+    #[inline(always)]
+    fn nearest<V: Lanes>(&self, proof: Proof<V>, factor: f32) -> u8 {
+        let factor = V::splat(proof, -2.0 * factor);
+        let (mut least, mut chunk) = (V::splat(proof, f32::INFINITY), V::splat(proof, 0.0));
+        for (n, (squares, products)) in self.squares.iter().zip(&self.products).enumerate() {
+            let error = V::load(proof, products).mul_add(factor, V::load(proof, squares));
+            chunk = V::select(error.less(least), V::splat(proof, n as f32), chunk);
+            least = error.min(least);
+        }
+        let lane = least.least_lane();
+        (chunk.to_array()[lane] as usize * LANES + lane) as u8
     }
 }
 
@@ -172,139 +232,83 @@ fn levels(points: &Points) -> [f32; GROUP] {
     levels
 }
 
-/// The point of `near` with the least squared error against `scaled`.
-///
-/// Errors count by the root of their weight: with the full weight, one important element would
-/// decide alone and the other seven would be stored as whatever comes with it.
-#[inline(always)]
-fn least_error(near: &[u8], scaled: &[f32; TUPLE], root_w: &[f32; TUPLE]) -> u8 {
-    // The errors of all halves that a point can have: two looks are then enough for a point.
-    let (scaled, root_w) = (scaled.as_chunks().0, root_w.as_chunks().0);
-    let errors = [half_errors(&scaled[0], &root_w[0]), half_errors(&scaled[1], &root_w[1])];
-    let mut best = (f32::INFINITY, 0);
-    for &n in near {
-        let [first, second] = HALVES[usize::from(n)];
-        let error = errors[0][usize::from(first)] + errors[1][usize::from(second)];
-        if error < best.0 {
-            best = (error, n);
-        }
-    }
-    best.1
-}
-
-/// Weighted squared errors of the [`HALF_WORDS`] half code vectors against half a tuple.
-#[inline(always)]
-fn half_errors(scaled: &[f32; HALF], root_w: &[f32; HALF]) -> [f32; HALF_WORDS] {
-    let mut one = [[0.0; 3]; HALF];
-    for (j, errors) in one.iter_mut().enumerate() {
-        *errors = fit::mapped(&LEVELS, |level| root_w[j] * (level - scaled[j]).powi(2));
-    }
-    let [mut low, mut high] = [[0.0; 9]; 2];
-    for i in 0..9 {
-        low[i] = one[0][i % 3] + one[1][i / 3];
-        high[i] = one[2][i % 3] + one[3][i / 3];
-    }
-    let mut all = [0.0; HALF_WORDS];
-    for (errors, high) in all.as_chunks_mut::<9>().0.iter_mut().zip(high) {
-        *errors = fit::mapped(&low, |low| low + high);
-    }
-    all
-}
-
-/// Number, in base 3, of the code vector nearest to `scaled`.
-#[inline(always)]
-fn code_word(scaled: &[f32; TUPLE]) -> usize {
-    let mut word = 0;
-    for &x in scaled.iter().rev() {
-        let [low, high] = LEVEL_BOUNDS;
-        word = 3 * word + usize::from(x > low) + usize::from(x > high);
-    }
-    word
-}
-
-/// The two half code vectors of each lattice point, as numbers in base 3.
-static HALVES: LazyLock<[[u8; 2]; 256]> = LazyLock::new(|| {
-    WORDS.map(|word| {
-        let code = |j: usize| (word >> (2 * j) & 3) as u8;
-        [0, HALF].map(|first| (0..HALF).rev().fold(0, |number, j| 3 * number + code(first + j)))
-    })
-});
-
 /// The lattice points as levels.
 static LATTICE: LazyLock<[[f32; TUPLE]; 256]> =
     LazyLock::new(|| GRID.map(|point| point.to_le_bytes().map(|eighths| f32::from(eighths) / 8.0)));
 
-static NEIGHBOURS: LazyLock<Neighbours> = LazyLock::new(Neighbours::new);
-
-/// For every code vector the lattice points worth trying: those in its two nearest distance
-/// shells, counting in codes, or only itself when it is in the lattice.
-struct Neighbours {
-    /// Code vector n has the points from `starts[n]` to `starts[n + 1]`.
-    starts: Vec<u32>,
-    points: Vec<u8>,
+/// One element of a vector of points.
+struct Element {
+    levels: [f32; LANES],
+    squares: [f32; LANES],
 }
 
-impl Neighbours {
-    fn new() -> Self {
-        let mut table = Self { starts: vec![0], points: Vec::new() };
-        for word in 0..CODE_WORDS {
-            let codes: [u16; TUPLE] = std::array::from_fn(|j| (word / 3usize.pow(j as u32) % 3) as u16);
-            let distances = WORDS.map(|point| {
-                let differences = codes.iter().enumerate().map(|(j, &code)| code.abs_diff((point >> (2 * j)) & 3));
-                differences.map(|difference| difference * difference).sum::<u16>()
-            });
-            let nearest = distances.iter().copied().min().unwrap_or(0);
-            let second = distances.iter().copied().filter(|&d| d > nearest).min();
-            let reach = if nearest == 0 { 0 } else { second.unwrap_or(nearest) };
-            let within = (0..=255).filter(|&n: &u8| distances[usize::from(n)] <= reach);
-            table.points.extend(within);
-            table.starts.push(table.points.len() as u32);
-        }
-        table
-    }
-
-    #[inline(always)]
-    fn of(&self, code_word: usize) -> &[u8] {
-        &self.points[self.starts[code_word] as usize..self.starts[code_word + 1] as usize]
-    }
-}
+/// The same by vectors of points.
+static LEVELS: LazyLock<Box<[[Element; TUPLE]; CHUNKS]>> = LazyLock::new(|| {
+    let levels = |chunk: usize, j: usize| std::array::from_fn(|lane| LATTICE[chunk * LANES + lane][j]);
+    let element = |levels: [f32; LANES]| Element { levels, squares: levels.map(|level| level * level) };
+    Box::new(std::array::from_fn(|chunk| std::array::from_fn(|j| element(levels(chunk, j)))))
+});
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::on_all;
     use super::*;
     use crate::iq2_grid::sign_mask;
 
-    fn codes(word: usize) -> [usize; TUPLE] {
-        std::array::from_fn(|j| word / 3usize.pow(j as u32) % 3)
+    /// `f` on each instruction set, which must find the same.
+    fn agreed<T: PartialEq + std::fmt::Debug, U: LaneTask<Output = T>>(task: impl Fn() -> U) -> T {
+        let mut all = on_all(task);
+        assert!(all.iter().all(|found| *found == all[0]), "{all:?}");
+        all.swap_remove(0)
     }
 
-    fn distance(word: usize, point: usize) -> usize {
-        let code_of = |level: f32| [1.0, 3.125, 5.375].iter().position(|&l| l == level).unwrap();
-        codes(word).into_iter().zip(LATTICE[point]).map(|(c, level)| c.abs_diff(code_of(level)).pow(2)).sum()
-    }
+    /// The points nearest to tuples times a factor, all errors counting the same but for the first element's.
+    struct Nearest<'a>(&'a [[f32; TUPLE]], f32);
 
-    #[test]
-    fn lattice_points_are_their_own_only_neighbour() {
-        for point in 0..=255u8 {
-            let word = code_word(&LATTICE[usize::from(point)]);
-            assert_eq!(NEIGHBOURS.of(word), [point]);
+    impl LaneTask for Nearest<'_> {
+        type Output = Vec<u8>;
+
+        #[inline(always)]
+        fn run<V: Lanes>(self, proof: Proof<V>) -> Vec<u8> {
+            let mut errors = Errors::NONE;
+            let nearest = |x| {
+                errors.fill(proof, x, &[2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+                errors.nearest(proof, self.1)
+            };
+            self.0.iter().map(nearest).collect()
         }
     }
 
     #[test]
-    fn neighbours_are_the_two_nearest_shells() {
-        assert_eq!(NEIGHBOURS.starts.len(), CODE_WORDS + 1);
-        for word in (0..CODE_WORDS).step_by(13) {
-            let near = NEIGHBOURS.of(word);
-            let mut shells: Vec<usize> = (0..256).map(|point| distance(word, point)).collect();
-            shells.sort_unstable();
-            shells.dedup();
-            if shells[0] == 0 {
-                continue;
+    fn the_nearest_point_is_found() {
+        let tuples: Vec<[f32; TUPLE]> =
+            (0..500).map(|n| std::array::from_fn(|j| (n * 7 + j * j * 13 + n * j % 11) as f32 % 61.0 / 25.0)).collect();
+        let error = |x: &[f32; TUPLE], point: u8| {
+            let levels = LATTICE[usize::from(point)];
+            let of = |j: usize| (if j == 0 { 2.0 } else { 1.0 }) * (levels[j] - 2.5 * x[j]).powi(2);
+            (0..TUPLE).map(of).sum::<f32>()
+        };
+        for (x, found) in tuples.iter().zip(agreed(|| Nearest(&tuples, 2.5))) {
+            let least = (0..=255).map(|point| error(x, point)).fold(f32::INFINITY, f32::min);
+            assert!(error(x, found) <= least + 1e-3, "{x:?}: point {found}");
+        }
+        assert_eq!(agreed(|| Nearest(&*LATTICE, 1.0)), (0..=255).collect::<Vec<u8>>());
+    }
+
+    /// The scale of a group, and its code and points in units of 0.37 / 7.
+    struct GroupOf<'a>(&'a [f32; GROUP]);
+
+    impl LaneTask for GroupOf<'_> {
+        type Output = (f32, (u8, Points));
+
+        #[inline(always)]
+        fn run<V: Lanes>(self, proof: Proof<V>) -> Self::Output {
+            let mut errors = [Errors::NONE; TUPLES];
+            for (errors, x) in errors.iter_mut().zip(self.0.as_chunks().0) {
+                errors.fill(proof, x, &[1.0; TUPLE]);
             }
-            let expected: Vec<u8> =
-                (0..=255u8).filter(|&point| distance(word, usize::from(point)) <= shells[1]).collect();
-            assert_eq!(near, expected, "code vector {word}");
+            let group = Group { x: self.0, w: &[1.0; GROUP], errors: &errors };
+            (group.fit_scale(proof), group.store(proof, 0.37 / 7.0, 2.0))
         }
     }
 
@@ -313,24 +317,32 @@ mod tests {
         for n in 0..64 {
             let points = [n, n + 64, n + 128, n + 192];
             let x = levels(&points).map(|level| 0.37 * level);
-            let group = Group { x: &x, w: &[1.0; GROUP], root_w: &[1.0; GROUP] };
-            let scale = group.fit_scale();
+            let (scale, stored) = agreed(|| GroupOf(&x));
             assert!((scale - 0.37).abs() < 1e-6, "points {points:?}: scale {scale}");
             // 0.37 is 7 = 2·3 + 1 units.
-            assert_eq!(group.store(0.37 / 7.0, 2.0), (3, points));
+            assert_eq!(stored, (3, points));
         }
     }
 
     #[test]
-    fn code_words_round_to_the_nearest_level() {
-        for word in 0..CODE_WORDS {
-            // 8, 25 and 43 eighths, and values that are just nearer to them than to the next.
-            for levels in [[1.0, 3.125, 5.375], [2.06, 4.24, 9.0], [-1.0, 2.07, 4.26]] {
-                assert_eq!(code_word(&codes(word).map(|code| levels[code])), word);
+    fn every_instruction_set_finds_the_same_blocks() {
+        let hash = |n: usize| ((n as u32 + 7).wrapping_mul(2_654_435_761) >> 8) as f32;
+        let x: Vec<[f32; QK]> = (0..6).map(|n| std::array::from_fn(|i| hash(QK * n + i) / 1e6 - 8.0)).collect();
+        let importance = [std::array::from_fn(|i| (i * i % 31) as f32)];
+        for per_row in [None, Some(&importance[..])] {
+            struct Stored<'a>(&'a [[f32; QK]], Option<&'a [[f32; QK]]>);
+            impl LaneTask for Stored<'_> {
+                type Output = Vec<[u8; Iq2Xxs::BYTES]>;
+
+                #[inline(always)]
+                fn run<V: Lanes>(self, proof: Proof<V>) -> Self::Output {
+                    let mut out = vec![[0; Iq2Xxs::BYTES]; self.0.len()];
+                    Store { x: self.0, per_row: self.1, out: &mut out }.run(proof).unwrap();
+                    out
+                }
             }
+            agreed(|| Stored(&x, per_row));
         }
-        assert_eq!(code_word(&[-10.0; 8]), 0);
-        assert_eq!(code_word(&[100.0; 8]), CODE_WORDS - 1);
     }
 
     #[test]

@@ -1,98 +1,172 @@
 //! Q2_K, Q4_K, Q5_K: scale and minimum per group; Q6_K: signed scale per group.
 
-use super::fit::{self, AffineSearch, Metric};
-use super::{Overflow, Search, finite, weights};
+use super::fit::{self, AffineSearch};
+use super::lanes::{LANES, LaneTask, Lanes, Proof, on_lanes};
+use super::{MAX_MAGNITUDE, Overflow, Search, finite, weights};
 use crate::layout::{Q2K, Q4K, Q5K, Q6K, QK};
 use half::f16;
 
-/// How one affine format is fitted.
-struct Rule {
+/// How one affine format is fitted. Columns count the same where nothing is known of them.
+pub(super) struct Rule {
     /// Largest stored scale and minimum.
     scale_max: f32,
-    plain: AffineSearch,
-    weighted: AffineSearch,
+    /// Part of the mean square of the block in the weight of an error.
+    base: f32,
+    search: AffineSearch,
 }
 
-const Q2_K: Rule = Rule {
-    scale_max: 15.0,
-    plain: AffineSearch { code_max: 3.0, first: -0.5, step: 0.1, last: 15, metric: Metric::Absolute },
-    weighted: weighted_search(3.0),
-};
-
-const Q4_K: Rule = Rule {
-    scale_max: 63.0,
-    plain: AffineSearch { code_max: 15.0, first: -1.0, step: 0.1, last: 20, metric: Metric::Squared },
-    weighted: weighted_search(15.0),
-};
-
-const Q5_K: Rule = Rule {
-    scale_max: 63.0,
-    plain: AffineSearch { code_max: 31.0, first: -1.0, step: 0.1, last: 20, metric: Metric::Squared },
-    weighted: weighted_search(31.0),
-};
-
-const fn weighted_search(code_max: f32) -> AffineSearch {
-    AffineSearch { code_max, first: -0.9, step: 0.05, last: 36, metric: Metric::Squared }
+const fn search(code_max: f32) -> AffineSearch {
+    AffineSearch { code_max, first: -0.9, step: 0.05, last: 36 }
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct SearchQ2K;
+/// A block with `x ≈ d·scale·code − dmin·min` for G groups.
+pub(super) struct AffineBlock<const G: usize> {
+    d: f16,
+    dmin: f16,
+    scales: [u8; G],
+    mins: [u8; G],
+    codes: [u8; QK],
+}
 
-impl Search<{ Q2K::BYTES }> for SearchQ2K {
-    #[inline(always)]
-    fn store(
-        &self,
-        x: &[f32; QK],
-        importance: Option<&[f32; QK]>,
-        block: &mut [u8; Q2K::BYTES],
-    ) -> Result<(), Overflow> {
-        let w = match importance {
-            Some(q) => weights::from_importance(x, q, weights::mean_square(x)),
-            None => weights::normalised(&fit::mapped(x, f32::abs)),
-        };
-        let fit = affine::<16, 16>(x, &w, importance.is_some(), &Q2_K)?;
-        let fields = Q2K { d: fit.d, dmin: fit.dmin, scales: fit.scales, mins: fit.mins, codes: fit.codes };
-        fields.pack(block);
-        Ok(())
+/// A format with a scale and a minimum for each of `G` groups of a block.
+pub(super) trait Affine<const G: usize, const BYTES: usize> {
+    /// How it is fitted.
+    const RULE: Rule;
+    /// Its bytes.
+    fn pack(fields: AffineBlock<G>, block: &mut [u8; BYTES]);
+}
+
+macro_rules! affine {
+    ($format:ident, $groups:literal, $rule:expr) => {
+        impl Affine<$groups, { $format::BYTES }> for $format {
+            const RULE: Rule = $rule;
+            fn pack(fields: AffineBlock<$groups>, block: &mut [u8; $format::BYTES]) {
+                let AffineBlock { d, dmin, scales, mins, codes } = fields;
+                $format { d, dmin, scales, mins, codes }.pack(block);
+            }
+        }
+    };
+}
+affine!(Q2K, 16, Rule { scale_max: 15.0, base: 1.0, search: search(3.0) });
+affine!(Q4K, 8, Rule { scale_max: 63.0, base: 2.0, search: search(15.0) });
+affine!(Q5K, 8, Rule { scale_max: 63.0, base: 2.0, search: search(31.0) });
+
+/// As many blocks as there are lanes, value i of all of them together.
+type Blocks = [[f32; LANES]; QK];
+
+/// Stores blocks of `G` groups of `N` weights, with importance for the columns of a row; or the number of a block that does not fit.
+pub(super) fn store<F: Affine<G, BYTES>, const G: usize, const N: usize, const BYTES: usize>(
+    x: &[[f32; QK]],
+    per_row: Option<&[[f32; QK]]>,
+    out: &mut [[u8; BYTES]],
+) -> Result<(), usize> {
+    let zeros = || Box::new([[0.0; LANES]; QK]);
+    let (mut values, mut w, mut codes) = (zeros(), zeros(), zeros());
+    let mut importance = per_row.map(|_| zeros());
+    for (n, (from, blocks)) in x.chunks(LANES).zip(out.chunks_mut(LANES)).enumerate() {
+        let first = n * LANES;
+        if let Some(n) = from.iter().position(|x| x.iter().any(|x| x.abs() > MAX_MAGNITUDE)) {
+            return Err(first + n);
+        }
+        transpose(&mut values, |lane| &from[lane.min(from.len() - 1)]);
+        if let (Some(importance), Some(row)) = (&mut importance, per_row) {
+            transpose(importance, |lane| &row[(first + lane) % row.len()]);
+        }
+        let (importance, rule) = (importance.as_deref(), &F::RULE);
+        let fitted = on_lanes(Fit::<G, N> { x: &values, importance, w: &mut w, codes: &mut codes, rule });
+        for (lane, block) in blocks.iter_mut().enumerate() {
+            let whole = |d: f32| finite(f16::from_f32(d)).map_err(|Overflow| first + lane);
+            F::pack(
+                AffineBlock {
+                    d: whole(fitted.d[lane])?,
+                    dmin: whole(fitted.dmin[lane])?,
+                    scales: fitted.scales.map(|scales| scales[lane] as u8),
+                    mins: fitted.mins.map(|mins| mins[lane] as u8),
+                    codes: std::array::from_fn(|i| codes[i][lane] as u8),
+                },
+                block,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Value i of the block of each lane.
+fn transpose<'a>(to: &mut Blocks, block: impl Fn(usize) -> &'a [f32; QK]) {
+    let blocks: [&[f32; QK]; LANES] = std::array::from_fn(block);
+    for (i, to) in to.iter_mut().enumerate() {
+        for (to, block) in to.iter_mut().zip(blocks) {
+            *to = block[i];
+        }
     }
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct SearchQ4K;
+/// The search of as many blocks as there are lanes.
+pub(super) struct Fit<'a, const G: usize, const N: usize> {
+    x: &'a Blocks,
+    importance: Option<&'a Blocks>,
+    /// For the weights of errors.
+    w: &'a mut Blocks,
+    /// For the codes.
+    codes: &'a mut Blocks,
+    rule: &'a Rule,
+}
 
-impl Search<{ Q4K::BYTES }> for SearchQ4K {
+/// What is found besides the codes; `d` and `dmin` not rounded.
+#[derive(PartialEq)]
+pub(super) struct Fitted<const G: usize> {
+    d: [f32; LANES],
+    dmin: [f32; LANES],
+    scales: [[f32; LANES]; G],
+    mins: [[f32; LANES]; G],
+}
+
+impl<const G: usize, const N: usize> LaneTask for Fit<'_, G, N> {
+    type Output = Fitted<G>;
+
     #[inline(always)]
-    fn store(
-        &self,
-        x: &[f32; QK],
-        importance: Option<&[f32; QK]>,
-        block: &mut [u8; Q4K::BYTES],
-    ) -> Result<(), Overflow> {
-        let w = weights_by_32(x, importance);
-        let fit = affine::<8, 32>(x, &w, importance.is_some(), &Q4_K)?;
-        let fields = Q4K { d: fit.d, dmin: fit.dmin, scales: fit.scales, mins: fit.mins, codes: fit.codes };
-        fields.pack(block);
-        Ok(())
+    fn run<V: Lanes>(self, proof: Proof<V>) -> Fitted<G> {
+        const { assert!(G * N == QK) };
+        weights::of_blocks(proof, self.x, self.importance, self.rule.base, self.w);
+        fit_blocks::<V, G, N>(proof, self.x, self.w, self.codes, self.rule)
     }
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct SearchQ5K;
-
-impl Search<{ Q5K::BYTES }> for SearchQ5K {
-    #[inline(always)]
-    fn store(
-        &self,
-        x: &[f32; QK],
-        importance: Option<&[f32; QK]>,
-        block: &mut [u8; Q5K::BYTES],
-    ) -> Result<(), Overflow> {
-        let w = weights_by_32(x, importance);
-        let fit = affine::<8, 32>(x, &w, importance.is_some(), &Q5_K)?;
-        let fields = Q5K { d: fit.d, dmin: fit.dmin, scales: fit.scales, mins: fit.mins, codes: fit.codes };
-        fields.pack(block);
-        Ok(())
+/// Fits the groups, rounds their scales and minima to the stored integers, then takes the nearest codes with what is really stored.
+#[inline(always)]
+fn fit_blocks<V: Lanes, const G: usize, const N: usize>(
+    proof: Proof<V>,
+    x: &Blocks,
+    w: &Blocks,
+    codes: &mut Blocks,
+    rule: &Rule,
+) -> Fitted<G> {
+    let (x, w) = (x.as_chunks::<N>().0, w.as_chunks::<N>().0);
+    let none = [[0.0; LANES]; G];
+    let (mut scales, mut mins, mut group_weights) = (none, none, none);
+    for g in 0..G {
+        let (scale, min, weight) = fit::affine(proof, &x[g], &w[g], &rule.search);
+        scale.store(&mut scales[g]);
+        min.store(&mut mins[g]);
+        weight.store(&mut group_weights[g]);
     }
+    let (mut d, mut dmin) = ([0.0; LANES], [0.0; LANES]);
+    let mut fitted = Fitted { d, dmin, scales: none, mins: none };
+    fit::positive(proof, &scales, &group_weights, rule.scale_max, &mut fitted.scales).store(&mut fitted.d);
+    fit::positive(proof, &mins, &group_weights, rule.scale_max, &mut fitted.mins).store(&mut fitted.dmin);
+    for lane in 0..LANES {
+        (d[lane], dmin[lane]) = (f16::from_f32(fitted.d[lane]).to_f32(), f16::from_f32(fitted.dmin[lane]).to_f32());
+    }
+    let (d, dmin) = (V::load(proof, &d), V::load(proof, &dmin));
+    for (g, codes) in codes.as_chunks_mut::<N>().0.iter_mut().enumerate() {
+        let code_max = rule.search.code_max;
+        let nearest = (V::load(proof, &fitted.scales[g]), V::load(proof, &fitted.mins[g]));
+        let (scale, min) = fit::affine_near(proof, &x[g], &w[g], nearest, (d, dmin), (rule.scale_max, code_max));
+        fit::affine_codes(proof, &x[g], (d.mul(scale), dmin.mul(min)), code_max, codes);
+        scale.store(&mut fitted.scales[g]);
+        min.store(&mut fitted.mins[g]);
+    }
+    fitted
 }
 
 #[derive(Clone, Copy)]
@@ -127,7 +201,7 @@ impl Search<{ Q6K::BYTES }> for SearchQ6K {
                 let step = d * scale;
                 let inverse = if step == 0.0 { 0.0 } else { 1.0 / step };
                 let codes = fit::mapped(x, |x| fit::round_code(x * inverse + 32.0, 63.0));
-                let error = Metric::Squared.sum(w, |i| step * (codes[i] - 32.0) - x[i]);
+                let error = fit::squares(w, |i| step * (codes[i] - 32.0) - x[i]);
                 if error < least {
                     least = error;
                     fields.scales[g] = scale as i8;
@@ -137,15 +211,6 @@ impl Search<{ Q6K::BYTES }> for SearchQ6K {
         }
         fields.pack(block);
         Ok(())
-    }
-}
-
-/// `q·sqrt(2·mean x² of the block + x²)`, or [`plain_weights`].
-#[inline(always)]
-fn weights_by_32(x: &[f32; QK], importance: Option<&[f32; QK]>) -> [f32; QK] {
-    match importance {
-        Some(q) => weights::from_importance(x, q, 2.0 * weights::mean_square(x)),
-        None => plain_weights(x),
     }
 }
 
@@ -167,75 +232,44 @@ fn store_codes<const N: usize>(codes: &[f32; N], stored: &mut [u8; N]) {
     }
 }
 
-/// A block of `G` groups with `x ≈ d·scale·code − dmin·min`.
-struct AffineFit<const G: usize> {
-    d: f16,
-    dmin: f16,
-    scales: [u8; G],
-    mins: [u8; G],
-    codes: [u8; QK],
-}
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::on_all;
+    use super::*;
 
-/// Fits `G` groups of `N` weights, rounds their scales and minima to the stored integers, then takes
-/// the nearest codes with what is really stored, trying neighbouring integers as well: rounding
-/// scale, minimum and codes one after the other is seldom the best of all.
-#[inline(always)]
-fn affine<const G: usize, const N: usize>(
-    x: &[f32; QK],
-    w: &[f32; QK],
-    weighted: bool,
-    rule: &Rule,
-) -> Result<AffineFit<G>, Overflow> {
-    const { assert!(G * N == QK) };
-    let search = if weighted { &rule.weighted } else { &rule.plain };
-    let (x, w) = (x.as_chunks::<N>().0, w.as_chunks::<N>().0);
-    let (mut scales, mut mins) = ([0.0; G], [0.0; G]);
-    for g in 0..G {
-        (scales[g], mins[g]) = fit::affine(&x[g], &w[g], search);
-    }
-    let round_all = |values: &[f32; G]| {
-        if weighted {
-            let group_weights = std::array::from_fn(|g| w[g].iter().sum());
-            fit::positive(values, &group_weights, rule.scale_max)
-        } else {
-            spread(values, rule.scale_max)
+    /// The codes as well.
+    struct WithCodes<'a, const G: usize, const N: usize>(Fit<'a, G, N>);
+
+    impl<const G: usize, const N: usize> LaneTask for WithCodes<'_, G, N> {
+        type Output = (Fitted<G>, Box<Blocks>);
+
+        #[inline(always)]
+        fn run<V: Lanes>(self, proof: Proof<V>) -> Self::Output {
+            let Fit { x, importance, w, codes, rule } = self.0;
+            let fitted = Fit::<G, N> { x, importance, w, codes: &mut *codes, rule }.run(proof);
+            (fitted, Box::new(*codes))
         }
-    };
-    let (d, scales) = round_all(&scales);
-    let (dmin, mins) = round_all(&mins);
-    let mut fit = AffineFit {
-        d: finite(f16::from_f32(d))?,
-        dmin: finite(f16::from_f32(dmin))?,
-        scales: scales.map(|s| s as u8),
-        mins: mins.map(|m| m as u8),
-        codes: [0; QK],
-    };
-    let (d, dmin) = (fit.d.to_f32(), fit.dmin.to_f32());
-    for (g, stored) in fit.codes.as_chunks_mut::<N>().0.iter_mut().enumerate() {
-        let mut least = f32::INFINITY;
-        for scale in fit::around(scales[g], 0.0, rule.scale_max) {
-            for min in fit::around(mins[g], 0.0, rule.scale_max) {
-                let (step, offset) = (d * scale, dmin * min);
-                let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-                let codes = fit::mapped(&x[g], |x| fit::round_code((x + offset) * inverse, search.code_max));
-                let error = search.metric.sum(&w[g], |i| step * codes[i] - offset - x[g][i]);
-                if error < least {
-                    least = error;
-                    (fit.scales[g], fit.mins[g]) = (scale as u8, min as u8);
-                    store_codes(&codes, stored);
-                }
+    }
+
+    #[test]
+    fn every_instruction_set_finds_the_same_blocks() {
+        fn all<const G: usize, const N: usize>(rule: &Rule) {
+            let hash = |n: usize| ((n as u32 + 7).wrapping_mul(2_654_435_761) >> 8) as f32;
+            let value = |n: usize| hash(n) / 1e6 - 8.0;
+            let blocks = |f: &dyn Fn(usize) -> f32| -> Box<Blocks> {
+                Box::new(std::array::from_fn(|i| std::array::from_fn(|lane| f(QK * lane + i))))
+            };
+            let (x, q) = (blocks(&value), blocks(&|n| hash(n * 31)));
+            for importance in [None, Some(&*q)] {
+                let fitted = on_all(|| {
+                    let zeros = || Box::new([[0.0; LANES]; QK]);
+                    let (w, codes) = (Box::leak(zeros()), Box::leak(zeros()));
+                    WithCodes(Fit::<G, N> { x: &x, importance, w, codes, rule })
+                });
+                assert!(fitted.iter().all(|blocks| *blocks == fitted[0]));
             }
         }
+        all::<16, 16>(&<Q2K as Affine<16, { Q2K::BYTES }>>::RULE);
+        all::<8, 32>(&<Q4K as Affine<8, { Q4K::BYTES }>>::RULE);
     }
-    Ok(fit)
-}
-
-/// Integers 0…`max` that divide the range from 0 to the largest value evenly, and their unit.
-#[inline(always)]
-fn spread<const G: usize>(values: &[f32; G], max: f32) -> (f32, [f32; G]) {
-    let hi = values.iter().copied().fold(0.0, f32::max);
-    if hi == 0.0 {
-        return (0.0, [0.0; G]);
-    }
-    (hi / max, values.map(|v| fit::round_code(v * (max / hi), max)))
 }
