@@ -252,7 +252,7 @@ impl Experts {
 
     fn choose(&self, gpu: &Gpu, rows: usize, router: &Router<'_>, routes: &Buffer) -> Result<()> {
         let sizes = (self.limits.experts, self.limits.used);
-        route::choose(gpu, sizes, rows, &router.routing, router.z, router.ids, router.scale, routes)
+        route::route(gpu, sizes, rows, &router.routing, router.z, router.ids, router.scale, routes)
     }
 
     /// The shared expert's hidden values, and the router's logits.

@@ -5,7 +5,7 @@ use crate::gpu::{Buffer, Gpu};
 use crate::parts;
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
-use ds4_engine::{Config, Result};
+use ds4_engine::Result;
 
 /// Threads of the kernel where some subgroup of them chooses, and where all do.
 const THREADS: u32 = 256;
@@ -67,25 +67,12 @@ pub(crate) const CHOOSE_SUBGROUP: &str =
     concat!(include_str!("../kernels/chosen_most_subgroup.wgsl"), include_str!("../kernels/choose.wgsl"));
 const CHOOSE: &str = concat!(include_str!("../kernels/chosen_most.wgsl"), include_str!("../kernels/choose.wgsl"));
 
-/// Writes `(expert, weight)` pairs, `used` a row, to `routes`, from the logits `z` and the token of each row in `ids`.
+/// Writes `(expert, weight)` pairs, `used` of `experts` a row, to `routes`, from the logits `z` and the token of each row in `ids`; `scale` is a
+/// factor of all weights.
 ///
 /// # Errors
 /// The device failed.
 pub fn route(
-    gpu: &Gpu,
-    config: &Config,
-    rows: usize,
-    routing: &Routing<'_>,
-    z: &Rows,
-    ids: &Buffer,
-    routes: &Buffer,
-) -> Result<()> {
-    let (experts, used) = (config.experts, config.experts_used);
-    choose(gpu, (experts, used), rows, routing, z, ids, config.expert_scale, routes)
-}
-
-/// The same, for `used` of so many experts.
-pub(crate) fn choose(
     gpu: &Gpu,
     (experts, used): (usize, usize),
     rows: usize,

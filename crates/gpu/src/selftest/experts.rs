@@ -5,7 +5,7 @@ use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, words};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use crate::ops::linear::{Limits, Linear};
-use crate::ops::route::{Router, Routing, choose};
+use crate::ops::route::{Router, Routing, route};
 use crate::rows::{Rows, Vector};
 use ds4_engine::{Precision, Result};
 use ds4_quant::Format;
@@ -147,7 +147,7 @@ impl Layer {
             let router = Router { matrix: &matrix.matrix, z: &z, routing, ids: &ids, scale: 1.5 };
             let weights = self.weights();
             run.experts.run_routed(gpu, &run.linear, rows, CLAMPS, &weights, &run.h, &router, &routes, &run.y)?;
-            choose(gpu, (experts, used), rows, &routing, &z, &ids, router.scale, &again)?;
+            route(gpu, (experts, used), rows, &routing, &z, &ids, router.scale, &again)?;
             let found = gpu.download(&routes, 0, bytes)?;
             verdict.require(found == gpu.download(&again, 0, bytes)?, || "other experts than the router's".to_owned());
             let logits = z.read(gpu, rows)?;

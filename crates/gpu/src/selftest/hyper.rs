@@ -258,7 +258,9 @@ impl Router {
             Choice::Plain => Routing::Learned(None),
             Choice::Biased => Routing::Learned(Some(&self.bias_on)),
         };
-        route(gpu, &self.config, self.ids.len(), &routing, &self.z_on, &self.ids_on, &self.routes_on)
+        let sizes = (self.config.experts, self.config.experts_used);
+        let (rows, scale) = (self.ids.len(), self.config.expert_scale);
+        route(gpu, sizes, rows, &routing, &self.z_on, &self.ids_on, scale, &self.routes_on)
     }
 }
 
