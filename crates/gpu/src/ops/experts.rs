@@ -58,10 +58,17 @@ pub struct ExpertLimits {
     pub embd: usize,
 }
 
+/// What the choice of experts inside a kernel is compiled with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Choice {
+    constants: [(&'static str, u32); 5],
+    scale: u32,
+}
+
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    Shared { uses: Vec<Use>, emits: bool },
-    GateUp { uses: [Use; 2], emits: bool, chooses: Option<[(&'static str, u32); 5]> },
+    Shared { uses: Vec<Use>, emits: bool, clamp: u32 },
+    GateUp { uses: [Use; 2], emits: bool, clamp: u32, chooses: Option<Choice> },
     Down([Use; 2]),
     Sort,
     Tiles { rows: usize },
@@ -291,9 +298,10 @@ impl Experts {
         let per_team = (SHARED_STRETCH / teams).max(1);
         let stretches = (ff as u32).div_ceil(teams * per_team);
         let logits = router.map_or(0, |_| (experts as u32).div_ceil(teams * per_team));
-        let key = Key::Shared { uses: uses.clone(), emits };
+        let clamp = clamp.to_bits();
+        let key = Key::Shared { uses: uses.clone(), emits, clamp };
         let kernel = self.kernel(key, || {
-            let mut source = Source::new(linear.precision(), "most: f32");
+            let mut source = Source::new(linear.precision());
             source.set_threads(threads);
             add_inputs(&mut source, &uses);
             source.bind("mid", "f32", true);
@@ -321,10 +329,11 @@ impl Experts {
                 ("STRETCHES", stretches),
                 ("USED", self.limits.used as u32),
                 ("FF", ff as u32),
+                ("MOST_BITS", clamp),
             ];
             source.build(gpu, "shared expert and router", &uses, linear.lattice_copies(), &constants)
         })?;
-        gpu.dispatch(&kernel, &buffers, &[clamp.to_bits()], [stretches + logits, 1, 1])
+        gpu.dispatch(&kernel, &buffers, &[], [stretches + logits, 1, 1])
     }
 
     /// `h` as the kernels of `uses` take it.
@@ -374,9 +383,13 @@ impl Experts {
             buffers.push(linear.lattice());
         }
         buffers.extend([&*w.gate.buffer, &*w.up.buffer]);
-        let chooses = router.map(|router| router.routing.constants(experts, used, lanes(gpu.caps())));
-        let kernel = self.kernel(Key::GateUp { uses, emits, chooses }, || {
-            let mut source = Source::new(linear.precision(), "most: f32, scale: f32");
+        let chooses = router.map(|router| Choice {
+            constants: router.routing.constants(experts, used, lanes(gpu.caps())),
+            scale: router.scale.to_bits(),
+        });
+        let clamp = clamp.to_bits();
+        let kernel = self.kernel(Key::GateUp { uses, emits, clamp, chooses }, || {
+            let mut source = Source::new(linear.precision());
             add_inputs(&mut source, &uses);
             source.add(MATH);
             let route = match chooses {
@@ -405,16 +418,18 @@ impl Experts {
             source.add(part!("swiglu"));
             let emit = if emits { part!("gate_up_emit") } else { "" };
             source.add(&part!("gate_up").replace("EMIT", emit).replace("ROUTE", route));
-            let mut constants = vec![("RPT", per_team), ("KEPT", MID_STRETCH), ("FF", ff as u32)];
+            let mut constants = vec![("RPT", per_team), ("KEPT", MID_STRETCH), ("FF", ff as u32), ("MOST_BITS", clamp)];
             match chooses {
-                Some(all) => constants.extend(all),
+                Some(choice) => {
+                    constants.extend(choice.constants);
+                    constants.push(("SCALE_BITS", choice.scale));
+                }
                 None => constants.push(("USED", used as u32)),
             }
             source.build(gpu, "expert gate and up", &uses, linear.lattice_copies(), &constants)
         })?;
-        let scale = router.map_or(0.0, |router| router.scale);
         let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32, 1];
-        gpu.dispatch(&kernel, &buffers, &[clamp.to_bits(), scale.to_bits()], grid)
+        gpu.dispatch(&kernel, &buffers, &[], grid)
     }
 
     fn down_few(
@@ -447,7 +462,7 @@ impl Experts {
     }
 
     fn down_kernel(&self, gpu: &Gpu, linear: &Linear, uses: &[Use; 2], rows: usize) -> Result<Arc<Kernel>> {
-        let mut source = Source::new(linear.precision(), "none: u32");
+        let mut source = Source::new(linear.precision());
         add_inputs(&mut source, uses);
         source.bind("routes", "vec2<u32>", false);
         source.bind("y", "f32", true);

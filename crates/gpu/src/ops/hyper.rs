@@ -138,12 +138,13 @@ impl Hyper {
         }
         let y = y.map_or(&mix.buffer, |y| &y.buffer);
         let buffers = [project, &x.buffer, &self.part, y, &mix.buffer, &self.chosen];
-        let (buffers, at_once) = match which {
-            MixRows::Many => (&buffers[..5], MIX_THREADS / PAIR_THREADS * MIX_ROWS),
-            _ => (&buffers[..], 1),
+        let args = [rows as u32];
+        let (buffers, at_once, args) = match which {
+            MixRows::Many => (&buffers[..5], MIX_THREADS / PAIR_THREADS * MIX_ROWS, &args[..]),
+            _ => (&buffers[..], 1, &[][..]),
         };
         let grid = [(self.embd / PART) as u32, (rows as u32).div_ceil(at_once), 1];
-        gpu.dispatch(&kernel, buffers, &[rows as u32], grid)
+        gpu.dispatch(&kernel, buffers, args, grid)
     }
 
     fn collapse_parts(
@@ -167,6 +168,9 @@ impl Hyper {
             ("HEAD", u32::from(is_head)),
             ("EMIT_WIDTH", self.embd as u32),
             ("EMIT_BINDING", 8),
+            ("RMS_EPS_BITS", self.rms_eps.to_bits()),
+            ("HC_EPS_BITS", self.hc_eps.to_bits()),
+            ("ROUNDS", self.rounds),
         ];
         let emits = self.emits && rows <= BYTE_ROWS_MAX;
         let sums = parts::sums(caps, threads);
@@ -186,8 +190,7 @@ impl Hyper {
             buffers.push(h.bytes(gpu)?);
         }
         h.written(if emits { rows } else { 0 });
-        let immediates = [self.rms_eps.to_bits(), self.hc_eps.to_bits(), self.rounds];
-        gpu.dispatch(&kernel, &buffers, &immediates, [if is_head { 1 } else { 2 }, rows as u32, 1])
+        gpu.dispatch(&kernel, &buffers, &[], [if is_head { 1 } else { 2 }, rows as u32, 1])
     }
 
     /// `h = rmsnorm(Σ_s pre_s X_s, norm)`, `mix` gets `post` and `C`; with `y` after `X ← expand(X)` by the `mix` of before.

@@ -93,6 +93,8 @@ struct NormUse {
     of_floats: bool,
     /// Its factor is still missing from the bytes.
     of_bytes: bool,
+    /// Bits of its epsilon.
+    eps: u32,
 }
 
 /// What a kernel depends on.
@@ -441,7 +443,8 @@ impl Linear {
             self.quantized(gpu, rows, x, norm)?;
         }
         let float_norm = norm.filter(|_| has_float);
-        let norm_use = NormUse { of_floats: float_norm.is_some(), of_bytes };
+        let eps = norm.filter(|_| float_norm.is_some() || of_bytes).map_or(0, |(_, eps)| eps.to_bits());
+        let norm_use = NormUse { of_floats: float_norm.is_some(), of_bytes, eps };
         let (threads, per_team) = match emits {
             Emits::No => (THREADS, self.plain_team_rows(gpu.caps(), &uses, rows)),
             Emits::AsTheyAre(threads) | Emits::ForNorm(threads) => (threads, self.team_rows(gpu.caps(), &uses)),
@@ -484,8 +487,7 @@ impl Linear {
             let Key::Pass { uses, .. } = key else { return Err(wrong("another kernel".to_owned())) };
             self.pass_kernel(gpu, uses, norm_use, per_team, &grids, emits)
         })?;
-        let eps = norm.map_or(0.0, |(_, eps)| eps);
-        gpu.dispatch(&kernel, &buffers, &[eps.to_bits()], [grids.iter().sum(), 1, 1])
+        gpu.dispatch(&kernel, &buffers, &[], [grids.iter().sum(), 1, 1])
     }
 
     /// The first `rows` rows of `x`, normed if asked, are there as bytes afterwards.
@@ -599,7 +601,7 @@ impl Linear {
         }
         let w = Use::new(table, Input::Float, 1, cols, x.width);
         let kernel = self.kernel(Key::Embed { w }, |_| {
-            let mut source = Source::new(self.precision, "none: u32");
+            let mut source = Source::new(self.precision);
             source.bind("ids", "u32", false);
             source.add_matrices(&[w], Some("vec4<f32>"), None);
             source.add(part!("embed"));
@@ -625,7 +627,7 @@ impl Linear {
         emits: Emits,
     ) -> Result<Arc<Kernel>> {
         let has = |input| uses.iter().any(|u| u.input == input);
-        let mut source = Source::new(self.precision, "eps: f32");
+        let mut source = Source::new(self.precision);
         if has(Input::Float) {
             source.bind("x", "vec4<f32>", false);
         }
@@ -690,7 +692,7 @@ impl Linear {
              PREPARE\n{before}\n{calls}}}"
         ));
         let (batch, cols) = uses.first().map_or((1, 0), |u| (u.batch, u.x_width));
-        let constants = [("R", batch as u32), ("RPT", per_team), ("X_COLS", cols as u32)];
+        let constants = [("R", batch as u32), ("RPT", per_team), ("X_COLS", cols as u32), ("EPS_BITS", norm.eps)];
         source.build(gpu, "pass", uses, self.tuning.lattice_copies, &constants)
     }
 }
@@ -702,7 +704,8 @@ fn tile_source(
     slots_per_x: Option<usize>,
     prefetch: bool,
 ) -> (Source, Vec<(&'static str, u32)>) {
-    let mut source = Source::new(precision, "rows: u32");
+    let mut source = Source::new(precision);
+    source.add("struct Args { rows: u32 }\nvar<immediate> args: Args;");
     source.bind("x", if tile.units.is_some() { "vec4<f16>" } else { "vec4<f32>" }, false);
     if slots_per_x.is_some() {
         source.bind("tiles", "vec4<u32>", false);
@@ -735,7 +738,7 @@ fn tile_source(
 
 /// The kernel of a few rows on matrix units.
 fn few_units_source(precision: Precision, rows: usize, uses: &[Use]) -> (Source, Vec<(&'static str, u32)>) {
-    let mut source = Source::new(precision, "none: u32");
+    let mut source = Source::new(precision);
     source.bind("x", "vec4<f16>", false);
     source.add_matrices(uses, Some("f32"), None);
     source.add(part!("few_units_memory"));

@@ -150,13 +150,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// `args` are the members of the immediates.
-    pub(crate) fn new(precision: Precision, args: &str) -> Self {
+    /// The parts that all these kernels have.
+    pub(crate) fn new(precision: Precision) -> Self {
         let sum = match precision {
             Precision::Exact => part!("sum_exact"),
             Precision::Fast => part!("sum_fast"),
         };
-        let text = format!("struct Args {{ {args} }}\nvar<immediate> args: Args;\n{}{sum}", part!("common"));
+        let text = format!("{}{sum}", part!("common"));
         Self { text, bindings: 0, threads: THREADS }
     }
 

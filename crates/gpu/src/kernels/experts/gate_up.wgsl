@@ -19,7 +19,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let g = team_sum(total(gate[i]), thread);
             let u = team_sum(total(up[i]), thread);
             if (lane == 0u && first + i < FF) {
-                let value = swiglu(g, u, args.most, bitcast<f32>(route.y));
+                let value = swiglu(g, u, bitcast<f32>(MOST_BITS), bitcast<f32>(route.y));
                 mid[slot * FF + first + i] = value;
                 kept[own + i] = value;
             }

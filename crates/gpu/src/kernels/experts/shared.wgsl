@@ -21,7 +21,7 @@ fn shared_stretch(stretch: u32, thread: u32) {
             let g = team_sum(total(gate[i * R + r]), thread);
             let u = team_sum(total(up[i * R + r]), thread);
             if (lane == 0u && first + i < FF) {
-                kept[r * KEPT + own + i] = swiglu(g, u, args.most, 1.0);
+                kept[r * KEPT + own + i] = swiglu(g, u, bitcast<f32>(MOST_BITS), 1.0);
             }
         }
     }

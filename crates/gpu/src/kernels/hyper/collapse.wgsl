@@ -8,8 +8,6 @@
 @group(0) @binding(5) var<storage, read_write> mix: array<f32>;
 @group(0) @binding(6) var<storage, read_write> h: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> chosen: array<u32>;
-struct Args { rms_eps: f32, hc_eps: f32, rounds: u32 }
-var<immediate> args: Args;
 
 const PARTS: u32 = E / 64u;
 const SUMS: u32 = VALUES + 1u;
@@ -68,7 +66,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         m[lane] = own;
     }
     workgroupBarrier();
-    let inverse = 1.0 / sqrt(m[VALUES] / f32(4u * E) + args.rms_eps);
+    let inverse = 1.0 / sqrt(m[VALUES] / f32(4u * E) + bitcast<f32>(RMS_EPS_BITS));
     workgroupBarrier();
     if (lane < VALUES) {
         m[lane] = own * inverse * factor + bias;
@@ -77,7 +75,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     if (wg.x == 0u) {
         var pre: vec4<f32>;
         for (var s = 0u; s < 4u; s++) {
-            pre[s] = sigmoid(m[s]) + args.hc_eps;
+            pre[s] = sigmoid(m[s]) + bitcast<f32>(HC_EPS_BITS);
         }
         var collapsed: array<vec4<f32>, OWN>;
         var squares = 0.0;
@@ -88,7 +86,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
                 squares += dot(collapsed[i], collapsed[i]);
             }
         }
-        let normed = 1.0 / sqrt(wg_sum(squares, lane) / f32(E) + args.rms_eps);
+        let normed = 1.0 / sqrt(wg_sum(squares, lane) / f32(E) + bitcast<f32>(RMS_EPS_BITS));
         for (var i = 0u; i < OWN; i++) {
             let at = i * WG + lane;
             let value = collapsed[i] * normed * weights[i];
@@ -105,23 +103,23 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             let a = vec4<f32>(m[first], m[first + 1u], m[first + 2u], m[first + 3u]);
             let most = max(max(a.x, a.y), max(a.z, a.w));
             let e = vec4<f32>(exp_f32(a.x - most), exp_f32(a.y - most), exp_f32(a.z - most), exp_f32(a.w - most));
-            c[i] = e / (e.x + e.y + e.z + e.w) + args.hc_eps;
+            c[i] = e / (e.x + e.y + e.z + e.w) + bitcast<f32>(HC_EPS_BITS);
         }
         // One division a sum: this is a chain of 2·rounds sums that nothing else hides.
-        let columns = 1.0 / (c[0] + c[1] + c[2] + c[3] + args.hc_eps);
+        let columns = 1.0 / (c[0] + c[1] + c[2] + c[3] + bitcast<f32>(HC_EPS_BITS));
         c[0] *= columns;
         c[1] *= columns;
         c[2] *= columns;
         c[3] *= columns;
-        for (var round = 1u; round < args.rounds; round++) {
+        for (var round = 1u; round < ROUNDS; round++) {
             let a = vec4<f32>(c[0].x, c[1].x, c[2].x, c[3].x) + vec4<f32>(c[0].y, c[1].y, c[2].y, c[3].y);
             let b = vec4<f32>(c[0].z, c[1].z, c[2].z, c[3].z) + vec4<f32>(c[0].w, c[1].w, c[2].w, c[3].w);
-            let rows = 1.0 / (a + b + args.hc_eps);
+            let rows = 1.0 / (a + b + bitcast<f32>(HC_EPS_BITS));
             c[0] *= rows.x;
             c[1] *= rows.y;
             c[2] *= rows.z;
             c[3] *= rows.w;
-            let columns = 1.0 / ((c[0] + c[1]) + (c[2] + c[3]) + args.hc_eps);
+            let columns = 1.0 / ((c[0] + c[1]) + (c[2] + c[3]) + bitcast<f32>(HC_EPS_BITS));
             c[0] *= columns;
             c[1] *= columns;
             c[2] *= columns;

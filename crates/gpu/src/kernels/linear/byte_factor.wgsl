@@ -7,6 +7,6 @@ fn load_byte_factors(thread: u32) {
         for (var i = thread % LANES; i < X_COLS / 16u; i += LANES) {
             sum += sixteens[r * (X_COLS / 16u) + i];
         }
-        byte_factors[r] = 1.0 / sqrt(team_sum(sum, thread) / f32(X_COLS) + args.eps);
+        byte_factors[r] = 1.0 / sqrt(team_sum(sum, thread) / f32(X_COLS) + bitcast<f32>(EPS_BITS));
     }
 }

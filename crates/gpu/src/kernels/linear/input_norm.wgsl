@@ -9,5 +9,5 @@ fn x_value(r: u32, base: u32, i: u32) -> vec4<f32> {
 }
 
 fn norm_factor(r: u32, thread: u32) -> f32 {
-    return 1.0 / sqrt(team_sum(squares[r], thread) / f32(X_COLS) + args.eps);
+    return 1.0 / sqrt(team_sum(squares[r], thread) / f32(X_COLS) + bitcast<f32>(EPS_BITS));
 }
