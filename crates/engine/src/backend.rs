@@ -109,6 +109,20 @@ pub struct Prepare<'a, B: Backend> {
     pub index_q: Option<&'a mut B::Buffer>,
 }
 
+/// The hyper-connection site after a part of a layer, and what goes from site to site.
+pub struct NextSite<'a, B: Backend> {
+    /// The site.
+    pub site: &'a HcSite<B>,
+    /// The norm behind it.
+    pub norm: &'a B::Vector,
+    /// The streams.
+    pub x: &'a mut B::Buffer,
+    /// `post` and `C`: those of the site before the part, then of this one.
+    pub mix: &'a mut B::Buffer,
+    /// What is collapsed and normed: at the site before the part, which works on it, then at this one.
+    pub h: &'a mut B::Buffer,
+}
+
 /// What [`Backend::join`] makes the input of the draft block of.
 pub struct Join<'a, B: Backend> {
     /// Norms and projections.
@@ -287,19 +301,38 @@ pub trait Backend: Sized + Send + Sync {
     // Steps that follow one another, for backends that fuse them.
 
     /// [`hc_expand`](Self::hc_expand), then [`hc_collapse`](Self::hc_collapse) of the next site.
-    #[allow(clippy::too_many_arguments)]
-    fn expand_collapse(
+    fn expand_collapse(&self, step: &Step<'_>, y: &Self::Buffer, next: NextSite<'_, Self>) -> Result<()> {
+        self.hc_expand(step, next.mix, y, next.x)?;
+        self.hc_collapse(step, next.site, next.norm, next.x, next.mix, next.h)
+    }
+
+    /// [`project`](Self::project) of `y = W·x`, then [`expand_collapse`](Self::expand_collapse) of it.
+    fn project_expand_collapse(
         &self,
         step: &Step<'_>,
-        site: &HcSite<Self>,
-        norm: &Self::Vector,
-        y: &Self::Buffer,
-        x: &mut Self::Buffer,
-        mix: &mut Self::Buffer,
-        h: &mut Self::Buffer,
+        w: &Self::Matrix,
+        x: &Self::Buffer,
+        y: &mut Self::Buffer,
+        next: NextSite<'_, Self>,
     ) -> Result<()> {
-        self.hc_expand(step, mix, y, x)?;
-        self.hc_collapse(step, site, norm, x, mix, h)
+        self.project(step.rows(), x, &mut [(w, y)])?;
+        self.expand_collapse(step, y, next)
+    }
+
+    /// [`feed_forward`](Self::feed_forward) of `next.h`, then [`expand_collapse`](Self::expand_collapse) of `y`.
+    #[allow(clippy::too_many_arguments)]
+    fn feed_forward_expand_collapse(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        w: &Ffn<Self>,
+        z: &mut Self::Buffer,
+        routes: &mut Self::Routes,
+        y: &mut Self::Buffer,
+        next: NextSite<'_, Self>,
+    ) -> Result<()> {
+        self.feed_forward(step, il, w, next.h, z, routes, y)?;
+        self.expand_collapse(step, y, next)
     }
 
     /// [`project`](Self::project) where [`norm_project`](Self::norm_project) with `norm` is what the first of `out` is for.

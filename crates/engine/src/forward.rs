@@ -1,6 +1,6 @@
 //! The forward pass: the one place that knows the order of operations (`spec/model.md` §4 to §11).
 
-use crate::backend::{Backend, Join, JoinScratch, Prepare, Step};
+use crate::backend::{Backend, Join, JoinScratch, NextSite, Prepare, Step};
 use crate::config::{Config, LayerKind, STREAMS};
 use crate::error::Result;
 use crate::rope::Rope;
@@ -33,13 +33,24 @@ impl Ropes {
     }
 }
 
+/// What goes from one hyper-connection site to the next: streams, `post` and `C`, and the normed collapse.
+struct Carried<B: Backend> {
+    x: B::Buffer,
+    mix: B::Buffer,
+    h: B::Buffer,
+}
+
+impl<B: Backend> Carried<B> {
+    fn to<'a>(&'a mut self, site: &'a HcSite<B>, norm: &'a B::Vector) -> NextSite<'a, B> {
+        NextSite { site, norm, x: &mut self.x, mix: &mut self.mix, h: &mut self.h }
+    }
+}
+
 /// Buffers of a step, allocated once for the largest one. Names are the spec's.
 pub(crate) struct Workspace<B: Backend> {
     /// Rows whose logits are computed at once.
     heads: usize,
-    x: B::Buffer,
-    mix: B::Buffer,
-    h: B::Buffer,
+    carried: Carried<B>,
     y: B::Buffer,
     qr: B::Buffer,
     q: B::Buffer,
@@ -66,9 +77,11 @@ impl<B: Backend> Workspace<B> {
         let pair = |width: usize| Ok::<_, crate::Error>((buffer(width)?, buffer(width)?));
         Ok(Self {
             heads,
-            x: buffer(c.stream_width())?,
-            mix: buffer(STREAMS + STREAMS * STREAMS)?,
-            h: buffer(c.embd)?,
+            carried: Carried {
+                x: buffer(c.stream_width())?,
+                mix: buffer(STREAMS + STREAMS * STREAMS)?,
+                h: buffer(c.embd)?,
+            },
             y: buffer(c.embd)?,
             qr: buffer(c.q_rank)?,
             q: buffer(c.heads * c.head_dim)?,
@@ -101,7 +114,7 @@ impl<B: Backend> Workspace<B> {
 impl<B: Backend> Workspace<B> {
     /// The streams that the last pass left, a row for each of its own.
     pub(crate) fn streams(&self) -> &B::Buffer {
-        &self.x
+        &self.carried.x
     }
 }
 
@@ -154,13 +167,13 @@ impl<B: Backend> Pass<'_, B> {
     ) -> Result<Vec<f32>> {
         let (b, step, layers) = (self.backend, &self.step, &self.weights.layers);
         b.begin(step, self.ropes.families(), caches)?;
-        b.embed(step, &self.weights.embd, &mut ws.x)?;
+        b.embed(step, &self.weights.embd, &mut ws.carried.x)?;
         for (il, layer) in layers.iter().enumerate() {
             if stop() {
                 return Err(crate::Error::Interrupted);
             }
             if il == 0 {
-                b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
+                self.first_collapse(layer, ws)?;
             }
             self.layer(il, layer, layers.get(il + 1), ws, caches)?;
         }
@@ -189,8 +202,8 @@ impl<B: Backend> Pass<'_, B> {
     ) -> Result<()> {
         let (b, step, layer) = (self.backend, &self.step, &w.layer);
         b.begin(step, self.ropes.families(), caches)?;
-        b.join(step, join, scratch, &mut ws.x)?;
-        b.hc_collapse(step, &layer.hc_attn, &layer.attn.norm, &ws.x, &mut ws.mix, &mut ws.h)?;
+        b.join(step, join, scratch, &mut ws.carried.x)?;
+        self.first_collapse(layer, ws)?;
         self.layer(0, layer, None, ws, caches)
     }
 
@@ -210,6 +223,11 @@ impl<B: Backend> Pass<'_, B> {
         })
     }
 
+    fn first_collapse(&self, layer: &Layer<B>, ws: &mut Workspace<B>) -> Result<()> {
+        let Carried { x, mix, h } = &mut ws.carried;
+        self.backend.hc_collapse(&self.step, &layer.hc_attn, &layer.attn.norm, x, mix, h)
+    }
+
     /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part. The first collapse was done before; that of
     /// the next layer is done here, since it follows the last expand.
     fn layer(
@@ -220,18 +238,33 @@ impl<B: Backend> Pass<'_, B> {
         ws: &mut Workspace<B>,
         caches: &mut [&mut B::Cache],
     ) -> Result<()> {
-        let (b, step) = (self.backend, &self.step);
+        let (b, step, ffn) = (self.backend, &self.step, &layer.ffn);
+        let out_b = &layer.attn.out_b;
         self.attention(il, layer.kind, &layer.attn, ws, caches)?;
-        self.finish_output(il, Site::Attention, ws)?;
-        b.expand_collapse(step, &layer.hc_ffn, &layer.ffn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)?;
-        b.feed_forward(step, il, &layer.ffn, &ws.h, &mut ws.z, &mut ws.routes, &mut ws.y)?;
+        if self.needs_output(il, Site::Attention, ws) {
+            b.project(step.rows(), &ws.low, &mut [(out_b, &mut ws.y)])?;
+            self.finish_output(il, Site::Attention, ws)?;
+            b.expand_collapse(step, &ws.y, ws.carried.to(&layer.hc_ffn, &ffn.norm))?;
+        } else {
+            let next = ws.carried.to(&layer.hc_ffn, &ffn.norm);
+            b.project_expand_collapse(step, out_b, &ws.low, &mut ws.y, next)?;
+        }
+        if let Some(next) = next.filter(|_| !self.needs_output(il, Site::FeedForward, ws)) {
+            let next = ws.carried.to(&next.hc_attn, &next.attn.norm);
+            return b.feed_forward_expand_collapse(step, il, ffn, &mut ws.z, &mut ws.routes, &mut ws.y, next);
+        }
+        b.feed_forward(step, il, ffn, &ws.carried.h, &mut ws.z, &mut ws.routes, &mut ws.y)?;
         self.finish_output(il, Site::FeedForward, ws)?;
         match next {
-            Some(next) => {
-                b.expand_collapse(step, &next.hc_attn, &next.attn.norm, &ws.y, &mut ws.x, &mut ws.mix, &mut ws.h)
-            }
-            None => b.hc_expand(step, &ws.mix, &ws.y, &mut ws.x),
+            Some(next) => b.expand_collapse(step, &ws.y, ws.carried.to(&next.hc_attn, &next.attn.norm)),
+            None => b.hc_expand(step, &ws.carried.mix, &ws.y, &mut ws.carried.x),
         }
+    }
+
+    /// Whether something happens to the output `y` before it is expanded ([`finish_output`](Self::finish_output)).
+    fn needs_output(&self, il: usize, site: Site, ws: &Workspace<B>) -> bool {
+        let is_kept = ws.outputs.as_ref().is_some_and(|(wanted, _)| *wanted == site);
+        is_kept || self.steering.is_some_and(|steering| steering.at(il, site).is_some())
     }
 
     /// Keeps the output `y` if that is wanted, and steers it.
@@ -248,7 +281,7 @@ impl<B: Backend> Pass<'_, B> {
         }
     }
 
-    /// §5 to §9: `y = attn(h)`.
+    /// §5 to §9: `attn(h)` but for its last product, that of `low` with `out_b`.
     fn attention(
         &self,
         il: usize,
@@ -274,7 +307,7 @@ impl<B: Backend> Pass<'_, B> {
         if let Some(i) = select {
             from_h.push((&i.weight, &mut ws.iw));
         }
-        b.project_for_norm(rows, &ws.h, &w.q_a_norm, &mut from_h)?;
+        b.project_for_norm(rows, &ws.carried.h, &w.q_a_norm, &mut from_h)?;
 
         let mut from_qr = vec![(&w.q_b, &mut ws.q)];
         if let Some(i) = select {
@@ -298,8 +331,7 @@ impl<B: Backend> Pass<'_, B> {
         let selection = select.is_some().then_some(&ws.selection);
         b.attend(step, il, w, rope, &mut ws.q, &ws.kv, selection, caches)?;
 
-        b.project_grouped(rows, step.config.groups, &w.out_a, &ws.q, &mut ws.low)?;
-        b.project(rows, &ws.low, &mut [(&w.out_b, &mut ws.y)])
+        b.project_grouped(rows, step.config.groups, &w.out_a, &ws.q, &mut ws.low)
     }
 
     /// Whether some row sees more ratio-4 rows than the indexer keeps; otherwise all are attended (§8).
@@ -319,7 +351,7 @@ impl<B: Backend> Pass<'_, B> {
     ) -> Result<()> {
         let (b, w) = (self.backend, self.weights);
         for rows in wanted.chunks(ws.heads) {
-            b.head(&self.step, rows, site, norm, &ws.x, &mut ws.e)?;
+            b.head(&self.step, rows, site, norm, &ws.carried.x, &mut ws.e)?;
             b.project(rows.len(), &ws.e, &mut [(&w.output, &mut ws.logits)])?;
             take(&ws.logits, rows.len())?;
         }

@@ -6,7 +6,7 @@ use crate::ops::attention::Attention;
 use crate::ops::compressor::{Compressing, Preparing, Selection};
 use crate::ops::draft::{self, Norms};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
-use crate::ops::hyper::{self, Hyper, Site};
+use crate::ops::hyper::{self, Before, Expand, Hyper, Site};
 use crate::ops::linear::{Limits, Linear};
 use crate::ops::route::{Router, Routing};
 use crate::ops::steer;
@@ -15,7 +15,7 @@ use crate::shape::Shape;
 use crate::step::StepData;
 use crate::weights::{Matrix, SharedTensors};
 use ds4_engine::Precision;
-use ds4_engine::backend::{self, Backend, Join, JoinScratch, MatrixShape, Prepare, Projection, Step};
+use ds4_engine::backend::{self, Backend, Join, JoinScratch, MatrixShape, NextSite, Prepare, Projection, Step};
 use ds4_engine::config::STREAMS;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::rope::Rope;
@@ -202,6 +202,44 @@ impl GpuBackend {
         };
         Ok(Site { project: &site.project.buffer, is_f16, scale: &site.scale, base: &site.base, norm })
     }
+
+    /// §10; what is left to do of an expand that follows is returned.
+    #[allow(clippy::too_many_arguments)]
+    fn feed_forward_with<'a>(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        w: &Ffn<Self>,
+        h: &Rows,
+        z: &Rows,
+        routes: &mut Routes,
+        y: &'a Rows,
+        expand: Option<&Expand<'_>>,
+    ) -> Result<Before<'a>> {
+        let (gpu, rows, config) = (&self.gpu, step.rows(), &self.config);
+        let bytes = 8 * (rows * config.experts_used) as u64;
+        if routes.0.as_ref().is_none_or(|buffer| buffer.bytes() < bytes) {
+            routes.0 = Some(gpu.buffer("routes", bytes)?);
+        }
+        let Some(routes) = &routes.0 else { return Err(Error::Device("no routes".to_owned())) };
+        let routing = match &w.routing {
+            weights::Routing::Hash(table) => Routing::Hash(&table.0),
+            weights::Routing::Learned { bias } => Routing::Learned(bias.as_ref()),
+        };
+        let ids = &self.step().ids;
+        let router = Router { matrix: &w.router, z, routing, ids, scale: config.expert_scale };
+        let e = &w.experts;
+        let experts = ExpertWeights {
+            gate: &e.gate,
+            up: &e.up,
+            down: &e.down,
+            shared_gate: &e.shared_gate,
+            shared_up: &e.shared_up,
+            shared_down: &e.shared_down,
+        };
+        let clamps = (step.config.swiglu_clamp[il], step.config.swiglu_clamp_shared[il]);
+        self.experts.run_routed(gpu, &self.linear, rows, clamps, &experts, h, &router, routes, y, expand)
+    }
 }
 
 fn compressing<'a>(from: &'a Option<backend::Compressing<'_, GpuBackend>>) -> Option<Compressing<'a>> {
@@ -326,24 +364,46 @@ impl Backend for GpuBackend {
         mix: &mut Rows,
         h: &mut Rows,
     ) -> Result<()> {
-        self.hyper.collapse(&self.gpu, step.rows(), &self.site(site, norm)?, None, x, mix, h)
+        self.hyper.collapse(&self.gpu, step.rows(), &self.site(site, norm)?, Before::Sums, x, mix, h)
     }
 
     fn hc_expand(&self, step: &Step<'_>, mix: &Rows, y: &Rows, x: &mut Rows) -> Result<()> {
         self.hyper.expand(&self.gpu, step.rows(), mix, y, x)
     }
 
-    fn expand_collapse(
+    fn expand_collapse(&self, step: &Step<'_>, y: &Rows, next: NextSite<'_, Self>) -> Result<()> {
+        let site = self.site(next.site, next.norm)?;
+        self.hyper.collapse(&self.gpu, step.rows(), &site, Before::Expand(y), next.x, next.mix, next.h)
+    }
+
+    fn project_expand_collapse(
         &self,
         step: &Step<'_>,
-        site: &HcSite<Self>,
-        norm: &Vector,
-        y: &Rows,
-        x: &mut Rows,
-        mix: &mut Rows,
-        h: &mut Rows,
+        w: &Matrix,
+        x: &Rows,
+        y: &mut Rows,
+        next: NextSite<'_, Self>,
     ) -> Result<()> {
-        self.hyper.collapse(&self.gpu, step.rows(), &self.site(site, norm)?, Some(y), x, mix, h)
+        let (gpu, rows, site) = (&self.gpu, step.rows(), self.site(next.site, next.norm)?);
+        let expand = self.hyper.expand_into(&site, next.x, next.mix);
+        let before = self.linear.project_expanding(gpu, rows, x, w, y, &expand)?;
+        self.hyper.collapse(gpu, rows, &site, before, next.x, next.mix, next.h)
+    }
+
+    fn feed_forward_expand_collapse(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        w: &Ffn<Self>,
+        z: &mut Rows,
+        routes: &mut Routes,
+        y: &mut Rows,
+        next: NextSite<'_, Self>,
+    ) -> Result<()> {
+        let site = self.site(next.site, next.norm)?;
+        let expand = self.hyper.expand_into(&site, next.x, next.mix);
+        let before = self.feed_forward_with(step, il, w, next.h, z, routes, y, Some(&expand))?;
+        self.hyper.collapse(&self.gpu, step.rows(), &site, before, next.x, next.mix, next.h)
     }
 
     fn project(&self, rows: usize, x: &Rows, out: &mut [Projection<'_, Self>]) -> Result<()> {
@@ -422,29 +482,7 @@ impl Backend for GpuBackend {
         routes: &mut Routes,
         y: &mut Rows,
     ) -> Result<()> {
-        let (gpu, rows, config) = (&self.gpu, step.rows(), &self.config);
-        let bytes = 8 * (rows * config.experts_used) as u64;
-        if routes.0.as_ref().is_none_or(|buffer| buffer.bytes() < bytes) {
-            routes.0 = Some(gpu.buffer("routes", bytes)?);
-        }
-        let Some(routes) = &routes.0 else { return Err(Error::Device("no routes".to_owned())) };
-        let routing = match &w.routing {
-            weights::Routing::Hash(table) => Routing::Hash(&table.0),
-            weights::Routing::Learned { bias } => Routing::Learned(bias.as_ref()),
-        };
-        let ids = &self.step().ids;
-        let router = Router { matrix: &w.router, z, routing, ids, scale: config.expert_scale };
-        let e = &w.experts;
-        let experts = ExpertWeights {
-            gate: &e.gate,
-            up: &e.up,
-            down: &e.down,
-            shared_gate: &e.shared_gate,
-            shared_up: &e.shared_up,
-            shared_down: &e.shared_down,
-        };
-        let clamps = (step.config.swiglu_clamp[il], step.config.swiglu_clamp_shared[il]);
-        self.experts.run_routed(gpu, &self.linear, rows, clamps, &experts, h, &router, routes, y)
+        self.feed_forward_with(step, il, w, h, z, routes, y, None).map(|_| ())
     }
 
     fn head(

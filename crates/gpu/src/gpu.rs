@@ -93,6 +93,7 @@ pub struct Gpu {
     recorder: Mutex<Recorder>,
     next_id: AtomicU32,
     allocated: AtomicU64,
+    dispatched: AtomicU64,
     /// Name and source of every kernel asked for, where none is run.
     collected: Option<Mutex<Vec<(String, String)>>>,
 }
@@ -134,6 +135,7 @@ impl Gpu {
             recorder: Mutex::default(),
             next_id: AtomicU32::new(1),
             allocated: AtomicU64::new(0),
+            dispatched: AtomicU64::new(0),
             collected: None,
         })
     }
@@ -168,6 +170,11 @@ impl Gpu {
     /// Bytes of all buffers made so far, freed ones included.
     pub fn allocated(&self) -> u64 {
         self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// Dispatches recorded so far, and where kernels are only collected those that would have been.
+    pub fn dispatched(&self) -> u64 {
+        self.dispatched.load(Ordering::Relaxed)
     }
 
     fn id(&self) -> u32 {
@@ -339,7 +346,11 @@ impl Gpu {
                 buffers.len()
             )));
         }
-        if grid.contains(&0) || self.collected.is_some() {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        self.dispatched.fetch_add(1, Ordering::Relaxed);
+        if self.collected.is_some() {
             return Ok(());
         }
         let mut key = [0; BINDINGS_MAX + 1];

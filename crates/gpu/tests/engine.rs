@@ -6,9 +6,9 @@ mod suite;
 use ds4_engine::Precision;
 use ds4_engine::backend::Backend;
 use ds4_engine::kv::RowFormat;
-use ds4_engine::{Config, Engine, EngineOptions, Logits, Sequence, TokenId};
+use ds4_engine::{Config, Engine, EngineOptions, Logits, Rows, Sequence, TokenId};
 use ds4_gguf::File;
-use ds4_gpu::{Cache, Gpu, GpuBackend, GpuOptions};
+use ds4_gpu::{Cache, Caps, Gpu, GpuBackend, GpuOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,6 +75,28 @@ fn steps_are_checked_before_anything_changes() {
 #[test]
 fn an_interrupted_step_breaks_its_sequence_and_spares_the_checkpoint() {
     suite::an_interrupted_step_breaks_its_sequence_and_spares_the_checkpoint(&engine);
+}
+
+/// Counted for a device on which nothing is left to kernels that only software needs.
+#[test]
+fn a_token_takes_twelve_dispatches_a_layer() {
+    let here = Gpu::open(None).unwrap().caps();
+    let nvidia = Caps { subgroup: Some(32), f16: true, matrix16: true, is_software: false, ..here };
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/ds4-demo-q2.gguf");
+    for precision in [Precision::Exact, Precision::Fast] {
+        let gpu = Gpu::open(None).unwrap().collecting(nvidia);
+        let mut engine = on(gpu, &demo, precision, RowFormat::Native, 64);
+        let mut sequence = engine.sequence().unwrap();
+        prefill(&mut engine, &mut sequence, &[1, 2, 3, 4, 5]);
+        let before = engine.backend().gpu().dispatched();
+        let tokens = [7];
+        let mut rows = [Rows { sequence: &mut sequence, tokens: &tokens, logits: Logits::Last }];
+        engine.step(&mut rows, &|| false).unwrap();
+        let count = engine.backend().gpu().dispatched() - before;
+        // Besides the layers: the embedding, the first site and the head take one, two and three.
+        let layers = engine.config().layers.len() as u64;
+        assert!(count <= 12 * layers + 6, "{precision:?}: {count} dispatches for {layers} layers");
+    }
 }
 
 fn prefill(engine: &mut Engine<GpuBackend>, sequence: &mut Sequence<GpuBackend>, tokens: &[TokenId]) -> Vec<f32> {

@@ -129,6 +129,53 @@ fn groups_see_their_own_part() {
 }
 
 #[test]
+fn outputs_of_few_rows_are_expanded() {
+    // The last is as for devices whose compilers leave loops as they are.
+    let unrolled = Gpu::open(None).unwrap();
+    let caps = Caps { is_software: false, ..unrolled.caps() };
+    let cases = [
+        (Format::Q8_0, 256, 1, 512),
+        (Format::Q2K, 512, 2, 256),
+        (Format::Q4K, 1024, 1, 1024),
+        (Format::Iq2Xxs, 256, 2, 512),
+        (Format::F16, 256, 1, 256),
+    ];
+    for (gpu, cases) in
+        devices().into_iter().map(|gpu| (gpu, &cases[..])).chain([(unrolled.limited(caps), &cases[..1])])
+    {
+        for (precision, rows) in [(Precision::Exact, &[1, 4][..]), (Precision::Fast, &[1, 2, 3, 4])] {
+            for (format, embd, expand_team_rows, expand_threads) in cases.iter().copied() {
+                let w = random_weights(&gpu, &mut Random(15), format, shape(embd, 256, 1));
+                let tuning = Tuning { expand_team_rows, expand_threads, ..Tuning::of(precision) };
+                let limits = Limits { rows: 64, cols: 512, normed_cols: 512 };
+                let linear = Linear::tuned(&gpu, precision, limits, tuning).unwrap();
+                for rows in rows.iter().copied() {
+                    for is_f16 in [true, false].into_iter().take(1 + rows % 2) {
+                        let mut verdict = Verdict::default();
+                        selftest::check_expanding(&mut verdict, &gpu, &linear, &w, rows, is_f16).unwrap();
+                        right(&format!("{format} {precision:?}, {rows} rows of {embd}"), &verdict);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn outputs_of_the_true_width_are_expanded() {
+    let gpu = Gpu::open(None).unwrap();
+    for precision in [Precision::Exact, Precision::Fast] {
+        let linear = linear(&gpu, precision);
+        let w = random_weights(&gpu, &mut Random(16), Format::Q8_0, shape(4096, 256, 1));
+        for (rows, is_f16) in [(1, true), (1, false), (4, true)] {
+            let mut verdict = Verdict::default();
+            selftest::check_expanding(&mut verdict, &gpu, &linear, &w, rows, is_f16).unwrap();
+            right(&format!("{precision:?}, {rows} rows"), &verdict);
+        }
+    }
+}
+
+#[test]
 fn rows_for_a_norm_leave_as_bytes() {
     for gpu in devices() {
         for precision in [Precision::Exact, Precision::Fast] {

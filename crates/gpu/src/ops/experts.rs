@@ -1,5 +1,6 @@
 //! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
 
+use super::hyper::{Before, Expand, Stretch};
 use super::linear::{Linear, Slots, Tile};
 use super::route::{self, Router};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
@@ -16,6 +17,8 @@ const MID_STRETCH: u32 = 32;
 const SHARED_STRETCH: u32 = 16;
 /// Most rows whose slots find their expert themselves: each of their workgroups does it again, which many rows pay for.
 const CHOOSE_ROWS_MAX: usize = 2;
+/// Most rows that are expanded where down is multiplied.
+pub(crate) const EXPANDED_ROWS_MAX: usize = 2;
 /// Most workgroups along one axis of a grid.
 const GRID_MAX: usize = 65535;
 
@@ -69,7 +72,7 @@ struct Choice {
 enum Key {
     Shared { uses: Vec<Use>, emits: bool, clamp: u32 },
     GateUp { uses: [Use; 2], emits: bool, clamp: u32, chooses: Option<Choice> },
-    Down([Use; 2]),
+    Down { uses: [Use; 2], stretch: Option<Stretch> },
     Sort,
     Tiles { rows: usize },
     Activate { is_routed: bool },
@@ -195,14 +198,15 @@ impl Experts {
         routes: &Buffer,
         y: &Rows,
     ) -> Result<()> {
-        self.run_with(gpu, linear, rows, clamps, w, h, None, routes, y)
+        self.run_with(gpu, linear, rows, clamps, w, h, None, routes, y, None).map(|_| ())
     }
 
-    /// The same with the experts that `router` chooses, which `routes` holds afterwards.
+    /// The same with the experts that `router` chooses, which `routes` holds afterwards. Where `y` is expanded next, few rows do that at their
+    /// end. What is left to do before a collapse is returned.
     ///
     /// # Errors
     /// As [`Experts::run`].
-    pub fn run_routed(
+    pub fn run_routed<'a>(
         &self,
         gpu: &Gpu,
         linear: &Linear,
@@ -212,17 +216,18 @@ impl Experts {
         h: &Rows,
         router: &Router<'_>,
         routes: &Buffer,
-        y: &Rows,
-    ) -> Result<()> {
+        y: &'a Rows,
+        expand: Option<&Expand<'_>>,
+    ) -> Result<Before<'a>> {
         let ExpertLimits { experts, embd, .. } = self.limits;
         let shape = router.matrix.shape;
         if (shape.rows, shape.cols, shape.count) != (experts, embd, 1) || router.z.width != experts {
             return Err(Error::Device(format!("a router of {shape:?}, not of {experts} experts of {embd} values")));
         }
-        self.run_with(gpu, linear, rows, clamps, w, h, Some(router), routes, y)
+        self.run_with(gpu, linear, rows, clamps, w, h, Some(router), routes, y, expand)
     }
 
-    fn run_with(
+    fn run_with<'a>(
         &self,
         gpu: &Gpu,
         linear: &Linear,
@@ -232,18 +237,19 @@ impl Experts {
         h: &Rows,
         router: Option<&Router<'_>>,
         routes: &Buffer,
-        y: &Rows,
-    ) -> Result<()> {
+        y: &'a Rows,
+        expand: Option<&Expand<'_>>,
+    ) -> Result<Before<'a>> {
         self.check(rows, w, h, y)?;
         if rows == 0 {
-            return Ok(());
+            return Ok(Before::Expand(y));
         }
         if rows > linear.pass_rows() {
             if let Some(router) = router {
                 linear.project(gpu, rows, h, None, &[(router.matrix, router.z)])?;
                 self.choose(gpu, rows, router, routes)?;
             }
-            return self.many(gpu, linear, rows, clamps, w, h, routes, y);
+            return self.many(gpu, linear, rows, clamps, w, h, routes, y).map(|()| Before::Expand(y));
         }
         let down = [(w.down, 1), (w.shared_down, rows)]
             .map(|(m, batch)| Use::new(m, linear.input(m, batch), batch, m.shape.cols, self.limits.embd));
@@ -254,7 +260,8 @@ impl Experts {
             self.choose(gpu, rows, router, routes)?;
         }
         self.gate_up_few(gpu, linear, rows, clamps.0, w, h, router.filter(|_| can_choose), routes, emits)?;
-        self.down_few(gpu, linear, rows, down, w, routes, y)
+        let expand = expand.filter(|_| rows <= EXPANDED_ROWS_MAX);
+        self.down_few(gpu, linear, rows, down, w, routes, y, expand)
     }
 
     fn choose(&self, gpu: &Gpu, rows: usize, router: &Router<'_>, routes: &Buffer) -> Result<()> {
@@ -432,7 +439,7 @@ impl Experts {
         gpu.dispatch(&kernel, &buffers, &[], grid)
     }
 
-    fn down_few(
+    fn down_few<'a>(
         &self,
         gpu: &Gpu,
         linear: &Linear,
@@ -440,10 +447,13 @@ impl Experts {
         uses: [Use; 2],
         w: &ExpertWeights<'_>,
         routes: &Buffer,
-        y: &Rows,
-    ) -> Result<()> {
+        y: &'a Rows,
+        expand: Option<&Expand<'_>>,
+    ) -> Result<Before<'a>> {
+        let expand = expand.and_then(|expand| Some((expand, linear.stretch(gpu.caps(), &uses, rows, expand)?)));
+        let stretch = expand.map(|(_, stretch)| stretch);
         let has = |input| uses.iter().any(|u| u.input == input);
-        let mut buffers = Vec::with_capacity(7);
+        let mut buffers = Vec::with_capacity(11);
         if has(Input::Float) {
             buffers.push(&self.mid.buffer);
         }
@@ -456,20 +466,47 @@ impl Experts {
             buffers.push(linear.lattice());
         }
         buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
-        let kernel = self.kernel(Key::Down(uses), || self.down_kernel(gpu, linear, &uses, rows))?;
-        let per_workgroup = THREADS / lanes(gpu.caps()) * linear.plain_team_rows(gpu.caps(), &uses, rows);
-        gpu.dispatch(&kernel, &buffers, &[], [(self.limits.embd as u32).div_ceil(per_workgroup), 1, 1])
+        if let Some((expand, _)) = expand {
+            expand.bind(&mut buffers);
+        }
+        let per_team = stretch
+            .map_or_else(|| linear.plain_team_rows(gpu.caps(), &uses, rows), |stretch: Stretch| stretch.team_rows);
+        let kernel =
+            self.kernel(Key::Down { uses, stretch }, || self.down_kernel(gpu, linear, &uses, rows, per_team, stretch))?;
+        let per_workgroup = stretch.map_or(THREADS / lanes(gpu.caps()) * per_team, |stretch| stretch.dims);
+        gpu.dispatch(&kernel, &buffers, &[], [(self.limits.embd as u32).div_ceil(per_workgroup), 1, 1])?;
+        Ok(stretch.map_or(Before::Expand(y), |stretch| Before::Nothing(stretch.dims)))
     }
 
-    fn down_kernel(&self, gpu: &Gpu, linear: &Linear, uses: &[Use; 2], rows: usize) -> Result<Arc<Kernel>> {
+    fn down_kernel(
+        &self,
+        gpu: &Gpu,
+        linear: &Linear,
+        uses: &[Use; 2],
+        rows: usize,
+        per_team: u32,
+        stretch: Option<Stretch>,
+    ) -> Result<Arc<Kernel>> {
         let mut source = Source::new(linear.precision());
         add_inputs(&mut source, uses);
         source.bind("routes", "vec2<u32>", false);
         source.bind("y", "f32", true);
         source.add_teams(gpu.caps());
-        let per_team = linear.plain_team_rows(gpu.caps(), uses, rows);
         source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
-        source.add(part!("down"));
+        let [before, routed_sum, all_sums, end] = match stretch {
+            None => ["", "y[r * WIDTH + first + i]", "y[r * WIDTH + first + i] += sum;", ""],
+            Some(stretch) => {
+                stretch.add_to(&mut source, self.limits.embd);
+                [
+                    "load_streams(group.x, thread);",
+                    "kept[r * KEPT + thread / LANES * RPT + i]",
+                    "let at = r * KEPT + thread / LANES * RPT + i;\nkept[at] += sum;\ny[r * WIDTH + first + i] = kept[at];",
+                    "expand_kept(group.x, thread);",
+                ]
+            }
+        };
+        let down = part!("down").replace("BEFORE", before).replace("ROUTED_SUM", routed_sum);
+        source.add(&down.replace("ALL_SUMS", all_sums).replace("END", end));
         let constants = [
             ("R", rows as u32),
             ("RPT", per_team),

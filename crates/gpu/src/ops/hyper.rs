@@ -1,5 +1,6 @@
 //! Hyper-connections (`spec/model.md` §4), the collapse of the output head (§11), RMSNorm.
 
+use super::source::Source;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
 use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
@@ -23,6 +24,10 @@ const PAIR_THREADS: u32 = 32;
 const MANY_ROWS: usize = 32;
 const MIX_ROWS: u32 = 4;
 
+/// Most rows whose products expand what they made; and the fewest dims of each stream that one of their workgroups has.
+pub(crate) const EXPANDED_ROWS_MAX: usize = 4;
+pub(crate) const STRETCH_LEAST: u32 = 4;
+
 /// Which kernel mixes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MixRows {
@@ -44,6 +49,72 @@ pub struct Site<'a> {
     pub base: &'a Vector,
     /// The norm that follows.
     pub norm: &'a Vector,
+}
+
+/// What is left to do before a collapse.
+#[derive(Clone, Copy)]
+pub enum Before<'a> {
+    /// Sums of the streams as they are.
+    Sums,
+    /// This output is expanded, and then the sums.
+    Expand(&'a Rows),
+    /// The product that made the output expanded it at its end (`kernels/hyper/expand.wgsl`) and left sums of so many dims of each stream.
+    Nothing(u32),
+}
+
+/// What a product needs to expand its output at its end, towards one site.
+pub struct Expand<'a> {
+    embd: usize,
+    is_f16: bool,
+    project: &'a Buffer,
+    part: &'a Buffer,
+    x: &'a Rows,
+    mix: &'a Rows,
+}
+
+/// How the workgroups of a product that does so are made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Stretch {
+    /// Their threads.
+    pub threads: u32,
+    /// Matrix rows that a team takes.
+    pub team_rows: u32,
+    /// Dims of each stream: all matrix rows of a workgroup.
+    pub dims: u32,
+    /// Whether the projection of the site is F16.
+    pub is_f16: bool,
+}
+
+impl Expand<'_> {
+    /// Values of a stream.
+    pub(crate) fn embd(&self) -> usize {
+        self.embd
+    }
+
+    /// Whether the projection of the site is F16.
+    pub(crate) fn is_f16(&self) -> bool {
+        self.is_f16
+    }
+
+    /// Binds these after all others.
+    pub(crate) fn bind<'a>(&'a self, buffers: &mut Vec<&'a Buffer>) {
+        self.x.written(0);
+        buffers.extend([self.project, &self.x.buffer, self.part, &self.mix.buffer]);
+    }
+}
+
+impl Stretch {
+    /// `load_streams` and `expand_kept`. The kernel calls the first one before its product and the second one after it has filled `kept`,
+    /// both with the number of the workgroup and of the thread.
+    pub(crate) fn add_to(self, source: &mut Source, embd: usize) {
+        source.set_threads(self.threads);
+        source.bind("project", "u32", false);
+        source.bind("streams", "f32", true);
+        source.bind("part", "f32", true);
+        source.bind("mix", "f32", false);
+        source.add(&format!("const E: u32 = {embd}u;\nconst F16: u32 = {}u;", u32::from(self.is_f16)));
+        source.add(include_str!("../kernels/hyper/expand.wgsl"));
+    }
 }
 
 /// The kernels with what they keep between two dispatches.
@@ -75,7 +146,9 @@ impl Hyper {
                 config.embd
             )));
         }
-        let sums = rows * (config.embd / PART) * (VALUES as usize + 1);
+        let parts =
+            (rows * (config.embd / PART)).max(rows.min(EXPANDED_ROWS_MAX) * config.embd / STRETCH_LEAST as usize);
+        let sums = parts * (VALUES as usize + 1);
         Ok(Self {
             embd: config.embd,
             rms_eps: config.rms_eps,
@@ -113,7 +186,8 @@ impl Hyper {
         gpu.kernel("hc_mix", &constants, &[shared, text, sum])
     }
 
-    /// The sums that [`collapse_parts`](Self::collapse_parts) needs; with `y` after `X ← expand(X)`.
+    /// The sums that [`collapse_parts`](Self::collapse_parts) needs, and of how many dims of each stream they are; with `y` after
+    /// `X ← expand(X)`.
     fn mix(
         &self,
         gpu: &Gpu,
@@ -124,7 +198,7 @@ impl Hyper {
         x: &Rows,
         mix: &Rows,
         is_chosen: bool,
-    ) -> Result<()> {
+    ) -> Result<u32> {
         let which = match rows {
             _ if is_chosen => MixRows::Chosen,
             MANY_ROWS.. if values > 0 => MixRows::Many,
@@ -144,7 +218,8 @@ impl Hyper {
             _ => (&buffers[..], 1, &[][..]),
         };
         let grid = [(self.embd / PART) as u32, (rows as u32).div_ceil(at_once), 1];
-        gpu.dispatch(&kernel, buffers, args, grid)
+        gpu.dispatch(&kernel, buffers, args, grid)?;
+        Ok(PART as u32)
     }
 
     fn collapse_parts(
@@ -153,6 +228,7 @@ impl Hyper {
         rows: usize,
         site: &Site<'_>,
         values: u32,
+        part: u32,
         x: &Rows,
         mix: &Rows,
         h: &Rows,
@@ -164,6 +240,7 @@ impl Hyper {
             ("WG", threads),
             ("SUBGROUP", parts::subgroup(caps)),
             ("E", self.embd as u32),
+            ("PART", part),
             ("VALUES", values),
             ("HEAD", u32::from(is_head)),
             ("EMIT_WIDTH", self.embd as u32),
@@ -193,7 +270,12 @@ impl Hyper {
         gpu.dispatch(&kernel, &buffers, &[], [if is_head { 1 } else { 2 }, rows as u32, 1])
     }
 
-    /// `h = rmsnorm(Σ_s pre_s X_s, norm)`, `mix` gets `post` and `C`; with `y` after `X ← expand(X)` by the `mix` of before.
+    /// For a product whose output is expanded by the `mix` of before, and then collapsed at `site`.
+    pub fn expand_into<'a>(&'a self, site: &Site<'a>, x: &'a Rows, mix: &'a Rows) -> Expand<'a> {
+        Expand { embd: self.embd, is_f16: site.is_f16, project: site.project, part: &self.part, x, mix }
+    }
+
+    /// `h = rmsnorm(Σ_s pre_s X_s, norm)`, `mix` gets `post` and `C`; if that is left to do, after `X ← expand(X)` by the `mix` of before.
     ///
     /// # Errors
     /// The device failed.
@@ -202,13 +284,18 @@ impl Hyper {
         gpu: &Gpu,
         rows: usize,
         site: &Site<'_>,
-        y: Option<&Rows>,
+        before: Before<'_>,
         x: &Rows,
         mix: &Rows,
         h: &Rows,
     ) -> Result<()> {
-        self.mix(gpu, rows, Some((site.project, site.is_f16)), VALUES, y, x, mix, false)?;
-        self.collapse_parts(gpu, rows, site, VALUES, x, mix, h)
+        let project = Some((site.project, site.is_f16));
+        let part = match before {
+            Before::Nothing(part) => part,
+            Before::Sums => self.mix(gpu, rows, project, VALUES, None, x, mix, false)?,
+            Before::Expand(y) => self.mix(gpu, rows, project, VALUES, Some(y), x, mix, false)?,
+        };
+        self.collapse_parts(gpu, rows, site, VALUES, part, x, mix, h)
     }
 
     /// `X'_t = post_t·y + Σ_s C[s][t]·X_s`.
@@ -216,7 +303,7 @@ impl Hyper {
     /// # Errors
     /// The device failed.
     pub fn expand(&self, gpu: &Gpu, rows: usize, mix: &Rows, y: &Rows, x: &Rows) -> Result<()> {
-        self.mix(gpu, rows, None, 0, Some(y), x, mix, false)
+        self.mix(gpu, rows, None, 0, Some(y), x, mix, false).map(|_| ())
     }
 
     /// §11: rows `rows` of `x`, collapsed and normed, to consecutive rows of `e`.
@@ -231,8 +318,8 @@ impl Hyper {
             *now = chosen;
         }
         let mix = &self.nothing;
-        self.mix(gpu, rows.len(), Some((site.project, site.is_f16)), HEAD_VALUES, None, x, mix, true)?;
-        self.collapse_parts(gpu, rows.len(), site, HEAD_VALUES, x, mix, e)
+        let part = self.mix(gpu, rows.len(), Some((site.project, site.is_f16)), HEAD_VALUES, None, x, mix, true)?;
+        self.collapse_parts(gpu, rows.len(), site, HEAD_VALUES, part, x, mix, e)
     }
 }
 

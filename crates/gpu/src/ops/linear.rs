@@ -1,5 +1,6 @@
 //! Products of weight matrices with activation rows.
 
+use super::hyper::{Before, EXPANDED_ROWS_MAX, Expand, STRETCH_LEAST, Stretch};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
@@ -46,6 +47,13 @@ pub struct Tuning {
     pub q8_0_bytes_from: usize,
     /// Copies of the lattice in workgroup memory, a power of two up to 16.
     pub lattice_copies: u32,
+    /// Most rows whose products expand the streams at their end, at most 4.
+    pub expanded_rows: usize,
+    /// Threads of a workgroup of such a product where there are subgroups: 256, 512 or, where the device can, 1024.
+    pub expand_threads: u32,
+    /// Rows of a matrix that a team of it takes, a power of two. Few dims of each stream a workgroup mean many sums to add up afterwards:
+    /// with subgroups of 32 it has `expand_threads · expand_team_rows / 32`.
+    pub expand_team_rows: u32,
     /// On matrix units: rows of the largest tile, 64 or 128.
     pub tile_rows: usize,
     /// On matrix units: whether the next tile is read while the last one is multiplied.
@@ -56,7 +64,17 @@ impl Tuning {
     /// A good choice for any device.
     pub fn of(precision: Precision) -> Self {
         let pass_rows = if precision == Precision::Exact { 8 } else { PASS_ROWS_MAX };
-        Self { pass_rows, team_rows: 2, q8_0_bytes_from: 1, lattice_copies: 4, tile_rows: 128, prefetch: true }
+        Self {
+            pass_rows,
+            team_rows: 2,
+            q8_0_bytes_from: 1,
+            lattice_copies: 4,
+            expanded_rows: EXPANDED_ROWS_MAX,
+            expand_threads: 2 * THREADS,
+            expand_team_rows: 1,
+            tile_rows: 128,
+            prefetch: true,
+        }
     }
 }
 
@@ -77,14 +95,20 @@ macro_rules! part {
     };
 }
 
-/// Whether rows of the first matrix leave as bytes too, from workgroups of so many threads.
+/// What workgroups do with their rows of the first matrix at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Emits {
-    No,
-    AsTheyAre(u32),
-    /// Times the weights of the norm that follows.
-    ForNorm(u32),
+enum Ending {
+    Plain,
+    /// They leave as bytes too, from workgroups of so many threads.
+    Bytes(u32),
+    /// The same times the weights of the norm that follows.
+    BytesForNorm(u32),
+    /// They are expanded.
+    Expand(Stretch),
 }
+
+/// A team's sums, kept for the end (`kernels/linear/matvec.wgsl`).
+const KEEP: &str = "if (thread % LANES == 0u) { kept[r * KEPT + thread / LANES * RPT + i] = sum; }";
 
 /// The norm of an input.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -100,7 +124,7 @@ struct NormUse {
 /// What a kernel depends on.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    Pass { uses: Vec<Use>, norm: NormUse, emits: Emits },
+    Pass { uses: Vec<Use>, norm: NormUse, ending: Ending },
     FewUnits { uses: Vec<Use> },
     Tile { w: Use, tile: Tile, slots: Option<usize> },
     Embed { w: Use },
@@ -167,7 +191,9 @@ impl Linear {
     /// # Errors
     /// Out of memory.
     pub fn tuned(gpu: &Gpu, precision: Precision, limits: Limits, tuning: Tuning) -> Result<Self> {
-        let tuning = Tuning { pass_rows: tuning.pass_rows.clamp(1, PASS_ROWS_MAX), ..tuning };
+        let (pass_rows, expanded_rows) =
+            (tuning.pass_rows.clamp(1, PASS_ROWS_MAX), tuning.expanded_rows.min(EXPANDED_ROWS_MAX));
+        let tuning = Tuning { pass_rows, expanded_rows, ..tuning };
         let lattice: Vec<u32> = GRID.iter().flat_map(|point| [*point as u32, (*point >> 32) as u32]).collect();
         let pass_rows = limits.rows.min(tuning.pass_rows);
         let caps = gpu.caps();
@@ -347,8 +373,47 @@ impl Linear {
         let emitters = |first: &Use| self.emitters(gpu.caps(), &uses, first.out, first.width);
         let next = next.filter(|next| rows <= EMITTED_FOR_NORM_MAX && next.len >= uses[0].out);
         let next = next.zip(uses.first().and_then(emitters));
-        let emits = next.map_or(Emits::No, |(_, threads)| Emits::ForNorm(threads));
-        self.pass(gpu, rows, x, norm, uses, out, emits, next.map(|(next, _)| next))
+        let ending = next.map_or(Ending::Plain, |(_, threads)| Ending::BytesForNorm(threads));
+        self.pass(gpu, rows, x, norm, uses, out, ending, next.map(|(next, _)| next), None)
+    }
+
+    /// `y = W·x` of a matrix whose output is expanded next: few rows do that at their end. What is left to do of it is returned.
+    ///
+    /// # Errors
+    /// As [`Linear::project`].
+    pub fn project_expanding<'a>(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: &Rows,
+        w: &Matrix,
+        y: &'a Rows,
+        expand: &Expand<'_>,
+    ) -> Result<Before<'a>> {
+        let w_use = Use::new(w, self.input(w, rows), rows, x.width, y.width);
+        let fits = w.shape.cols == x.width && w.shape.rows == y.width;
+        let stretch = self.stretch(gpu.caps(), &[w_use], rows, expand).filter(|_| fits);
+        let Some(stretch) = stretch else {
+            return self.project(gpu, rows, x, None, &[(w, y)]).map(|()| Before::Expand(y));
+        };
+        self.check(rows, x, false)?;
+        self.pass(gpu, rows, x, None, vec![w_use], &[(w, y)], Ending::Expand(stretch), None, Some(expand))?;
+        Ok(Before::Nothing(stretch.dims))
+    }
+
+    /// How a pass of `rows` rows over `uses`, the first of which has all rows of the output, can expand it: where there are whole
+    /// workgroups.
+    pub(crate) fn stretch(&self, caps: Caps, uses: &[Use], rows: usize, expand: &Expand<'_>) -> Option<Stretch> {
+        let is_large = caps.subgroup.is_some() && !has_lattice(uses);
+        let threads = if is_large { self.tuning.expand_threads } else { THREADS };
+        let team_rows = self.tuning.expand_team_rows;
+        let dims = threads / lanes(caps) * team_rows;
+        let is_few = (1..=self.tuning.expanded_rows.min(self.pass_rows())).contains(&rows);
+        let is_whole =
+            uses.first()?.out == expand.embd() && dims >= STRETCH_LEAST && expand.embd().is_multiple_of(dims as usize);
+        // A thread expands one dim of one row at most.
+        let has_threads = dims * rows as u32 <= threads;
+        (is_few && is_whole && has_threads).then_some(Stretch { threads, team_rows, dims, is_f16: expand.is_f16() })
     }
 
     /// Threads of a workgroup of a pass that has whole blocks of the `n` values a row of its first matrix, so that they can leave as bytes.
@@ -396,8 +461,8 @@ impl Linear {
             return self.few_units(gpu, rows, halves, &[w_use], &[(w, out)]);
         }
         // What these rows are for is another product.
-        let emits = self.emitters(gpu.caps(), &[w_use], n, out.width).map_or(Emits::No, Emits::AsTheyAre);
-        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)], emits, None)
+        let ending = self.emitters(gpu.caps(), &[w_use], n, out.width).map_or(Ending::Plain, Ending::Bytes);
+        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)], ending, None, None)
     }
 
     /// Whether some rows go through matrix units together.
@@ -424,7 +489,7 @@ impl Linear {
         gpu.dispatch(&kernel, &buffers, &[], grid)
     }
 
-    /// All rows with one pass over the weights. Where it `emits`, rows of the first matrix leave as bytes too, for the norm `next` if so.
+    /// All rows with one pass over the weights. Bytes are for the norm `next` if so, and what is expanded is so to `expand`.
     fn pass(
         &self,
         gpu: &Gpu,
@@ -433,8 +498,9 @@ impl Linear {
         norm: Option<(&Vector, f32)>,
         uses: Vec<Use>,
         out: &[(&Matrix, &Rows)],
-        emits: Emits,
+        ending: Ending,
         next: Option<&Vector>,
+        expand: Option<&Expand<'_>>,
     ) -> Result<()> {
         let has = |input| uses.iter().any(|u| u.input == input);
         let (has_float, has_bytes) = (has(Input::Float), has(Input::Bytes));
@@ -445,9 +511,10 @@ impl Linear {
         let float_norm = norm.filter(|_| has_float);
         let eps = norm.filter(|_| float_norm.is_some() || of_bytes).map_or(0, |(_, eps)| eps.to_bits());
         let norm_use = NormUse { of_floats: float_norm.is_some(), of_bytes, eps };
-        let (threads, per_team) = match emits {
-            Emits::No => (THREADS, self.plain_team_rows(gpu.caps(), &uses, rows)),
-            Emits::AsTheyAre(threads) | Emits::ForNorm(threads) => (threads, self.team_rows(gpu.caps(), &uses)),
+        let (threads, per_team) = match ending {
+            Ending::Plain => (THREADS, self.plain_team_rows(gpu.caps(), &uses, rows)),
+            Ending::Bytes(threads) | Ending::BytesForNorm(threads) => (threads, self.team_rows(gpu.caps(), &uses)),
+            Ending::Expand(stretch) => (stretch.threads, stretch.team_rows),
         };
         let grids: Vec<u32> =
             uses.iter().map(|u| (u.out as u32).div_ceil(threads / lanes(gpu.caps()) * per_team)).collect();
@@ -471,21 +538,24 @@ impl Linear {
             buffers.extend([&*w.buffer, &to.buffer]);
             to.written(0);
         }
-        match (emits, out.first(), next) {
-            (Emits::AsTheyAre(_), Some((_, to)), _) => {
+        match (ending, out.first(), next) {
+            (Ending::Bytes(_), Some((_, to)), _) => {
                 buffers.push(to.bytes(gpu)?);
                 to.written(rows);
             }
-            (Emits::ForNorm(_), Some((_, to)), Some(next)) => {
+            (Ending::BytesForNorm(_), Some((_, to)), Some(next)) => {
                 buffers.extend([to.bytes(gpu)?, &next.buffer, to.sixteens(gpu)?]);
                 to.written_for_norm(rows);
             }
             _ => {}
         }
-        let key = Key::Pass { uses, norm: norm_use, emits };
+        if let Some(expand) = expand {
+            expand.bind(&mut buffers);
+        }
+        let key = Key::Pass { uses, norm: norm_use, ending };
         let kernel = self.kernel(key, |key| {
             let Key::Pass { uses, .. } = key else { return Err(wrong("another kernel".to_owned())) };
-            self.pass_kernel(gpu, uses, norm_use, per_team, &grids, emits)
+            self.pass_kernel(gpu, uses, norm_use, per_team, &grids, ending)
         })?;
         gpu.dispatch(&kernel, &buffers, &[], [grids.iter().sum(), 1, 1])
     }
@@ -624,7 +694,7 @@ impl Linear {
         norm: NormUse,
         per_team: u32,
         grids: &[u32],
-        emits: Emits,
+        ending: Ending,
     ) -> Result<Arc<Kernel>> {
         let has = |input| uses.iter().any(|u| u.input == input);
         let mut source = Source::new(self.precision);
@@ -651,26 +721,30 @@ impl Linear {
             before = "load_byte_factors(thread);";
         }
         source.add_matrices(uses, Some("f32"), Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
-        if emits != Emits::No {
+        if let Ending::Bytes(threads) | Ending::BytesForNorm(threads) = ending {
+            source.set_threads(threads);
             source.bind("bytes", "u32", true);
             source.add(part!("matvec_emit"));
             source.add(part!("emit_quad"));
         }
-        match emits {
-            Emits::No => {}
-            Emits::AsTheyAre(threads) => {
-                source.set_threads(threads);
+        let (keep, end) = match ending {
+            Ending::Plain => ("", ""),
+            Ending::Bytes(_) => {
                 source.add(part!("emit_plain"));
+                (KEEP, "emit_kept(group * KEPT, thread);")
             }
-            Emits::ForNorm(threads) => {
-                source.set_threads(threads);
+            Ending::BytesForNorm(_) => {
                 source.bind("emit_norm", "f32", false);
                 source.bind("sixteens", "f32", true);
                 source.add(part!("emit_for_norm"));
+                (KEEP, "emit_kept(group * KEPT, thread);")
             }
-        }
-        let keep = "if (thread % LANES == 0u) { kept[r * KEPT + thread / LANES * RPT + i] = sum; }";
-        let emit = "emit_kept(group * KEPT, thread);";
+            Ending::Expand(stretch) => {
+                stretch.add_to(&mut source, uses.first().map_or(0, |u| u.out));
+                before = "load_streams(group.x, thread);";
+                (KEEP, "expand_kept(group, thread);")
+            }
+        };
         let mut calls = String::new();
         let mut first = 0;
         for (i, (u, n)) in uses.iter().zip(grids).enumerate() {
@@ -679,8 +753,8 @@ impl Linear {
                 Input::Bytes if norm.of_bytes => "byte_factors[r]",
                 _ => "1.0",
             };
-            let (keep, emit) = if i == 0 && emits != Emits::No { (keep, emit) } else { ("", "") };
-            let matvec = part!("matvec").replace("KEEP", keep).replace("EMIT", emit).replace("FACTOR", factor);
+            let (keep, end) = if i == 0 { (keep, end) } else { ("", "") };
+            let matvec = part!("matvec").replace("KEEP", keep).replace("EMIT", end).replace("FACTOR", factor);
             source.add(&matvec.replace('$', &i.to_string()));
             let end = first + n;
             calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));

@@ -2,8 +2,9 @@
 
 use super::weights::{Random, Weights, matrix_bytes, shape};
 use super::{Case, Shapes, Trial, Verdict, Work};
-use crate::gpu::{Gpu, words};
-use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
+use crate::gpu::{Gpu, floats, words};
+use crate::ops::experts::{EXPANDED_ROWS_MAX, ExpertLimits, ExpertWeights, Experts};
+use crate::ops::hyper::Expand;
 use crate::ops::linear::{Limits, Linear};
 use crate::ops::route::{Router, Routing, route};
 use crate::rows::{Rows, Vector};
@@ -140,13 +141,27 @@ impl Layer {
         let u32s = |n: usize, most: usize| words(&(0..n).map(|i| (i * 7 % most) as u32).collect::<Vec<_>>());
         let (table, ids) = (gpu.buffer_of("u32", &u32s(5 * used, experts))?, gpu.buffer_of("u32", &u32s(rows, 5))?);
         let z = super::linear::poisoned(gpu, rows, experts)?;
-        for routing in [Routing::Learned(None), Routing::Learned(Some(&bias)), Routing::Hash(&table)] {
+        // Few rows are also expanded, by projections of both kinds.
+        let plain = [Routing::Learned(None), Routing::Learned(Some(&bias)), Routing::Hash(&table)].map(|r| (r, None));
+        let expanding = [(Routing::Learned(None), Some(true)), (Routing::Hash(&table), Some(false))];
+        let most = if rows <= EXPANDED_ROWS_MAX { expanding.len() } else { 0 };
+        for (routing, expands) in plain.into_iter().chain(expanding.into_iter().take(most)) {
             let bytes = 8 * (rows * used) as u64;
             let [routes, again] = [(); 2].map(|()| gpu.buffer_of("routes", &vec![0xff; bytes as usize]));
             let (routes, again) = (routes?, again?);
             let router = Router { matrix: &matrix.matrix, z: &z, routing, ids: &ids, scale: 1.5 };
-            let weights = self.weights();
-            run.experts.run_routed(gpu, &run.linear, rows, CLAMPS, &weights, &run.h, &router, &routes, &run.y)?;
+            let w = self.weights();
+            let go = |expand: Option<&Expand<'_>>| {
+                let (linear, h, y) = (&run.linear, &run.h, &run.y);
+                run.experts.run_routed(gpu, linear, rows, CLAMPS, &w, h, &router, &routes, y, expand)
+            };
+            gpu.upload(&run.y.buffer, 0, &floats(&vec![f32::NAN; rows * embd]));
+            if let Some(is_f16) = expands {
+                let streams = super::hyper::Streams::new(gpu, embd, rows, is_f16)?;
+                streams.check_expanding(verdict, gpu, rows, &run.y, |expand| go(Some(expand)))?;
+            } else {
+                go(None)?;
+            }
             route(gpu, (experts, used), rows, &routing, &z, &ids, router.scale, &again)?;
             let found = gpu.download(&routes, 0, bytes)?;
             verdict.require(found == gpu.download(&again, 0, bytes)?, || "other experts than the router's".to_owned());

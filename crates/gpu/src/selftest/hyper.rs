@@ -3,7 +3,7 @@
 use super::weights::{Random, close};
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, floats, to_floats, words};
-use crate::ops::hyper::{Hyper, MIX, Site, rms_norm};
+use crate::ops::hyper::{Before, Expand, Hyper, MIX, Site, rms_norm};
 use crate::ops::route::{Routing, route};
 use crate::rows::{Rows, Vector};
 use ds4_engine::{Config, Precision, Result};
@@ -64,7 +64,7 @@ fn sinkhorn(config: &Config, gate: impl Fn(usize) -> f64) -> Vec<f64> {
 }
 
 /// One site's weights, and a step's values, on both sides.
-struct Streams {
+pub(super) struct Streams {
     config: Config,
     hyper: Hyper,
     is_f16: bool,
@@ -84,7 +84,7 @@ struct Streams {
 }
 
 impl Streams {
-    fn new(gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) -> Result<Self> {
+    pub(super) fn new(gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) -> Result<Self> {
         let (config, mut random) = (config(embd), Random(embd as u64 + rows as u64));
         let mut project = random.values(VALUES * 4 * embd);
         if is_f16 {
@@ -121,10 +121,59 @@ impl Streams {
         Site { project: &self.project_on, is_f16: self.is_f16, scale, base, norm }
     }
 
-    fn collapse(&self, gpu: &Gpu, rows: usize) -> Result<()> {
-        let (x, mix, h) = (&self.x_on, &self.mix_on, &self.h_on);
-        self.hyper.collapse(gpu, rows, &self.site(), Some(&self.y_on), x, mix, h)
+    fn collapse(&self, gpu: &Gpu, rows: usize, before: Before<'_>) -> Result<()> {
+        self.hyper.collapse(gpu, rows, &self.site(), before, &self.x_on, &self.mix_on, &self.h_on)
     }
+
+    /// Lets `product` make an output and expand it, compares the streams with what this output gives, and returns it.
+    pub(super) fn check_expanding<'a>(
+        &self,
+        verdict: &mut Verdict,
+        gpu: &Gpu,
+        rows: usize,
+        y: &'a Rows,
+        product: impl FnOnce(&Expand<'_>) -> Result<Before<'a>>,
+    ) -> Result<Vec<f32>> {
+        let before = product(&self.hyper.expand_into(&self.site(), &self.x_on, &self.mix_on))?;
+        verdict.require(matches!(before, Before::Nothing(_)), || format!("{rows} rows were not expanded"));
+        self.collapse(gpu, rows, before)?;
+        let y = y.read(gpu, rows)?;
+        self.compare(verdict, gpu, rows, &y)?;
+        Ok(y)
+    }
+
+    /// Compares what is there after `y` was expanded, then collapsed.
+    fn compare(&self, verdict: &mut Verdict, gpu: &Gpu, rows: usize, y: &[f32]) -> Result<()> {
+        let (embd, eps, hc_eps) = (self.config.embd, f64::from(self.config.rms_eps), f64::from(self.config.hc_eps));
+        let (x, mix, h) = (self.x_on.read(gpu, rows)?, self.mix_on.read(gpu, rows)?, self.h_on.read(gpu, rows)?);
+        for r in checked(embd, rows) {
+            let (old, m, y) =
+                (&self.x[r * 4 * embd..][..4 * embd], &self.mix[r * MIX..][..MIX], &y[r * embd..][..embd]);
+            let new: Vec<f64> = (0..4 * embd)
+                .map(|i| {
+                    let (t, d) = (i / embd, i % embd);
+                    let streams: f64 = (0..4).map(|s| f64::from(m[4 + 4 * s + t]) * f64::from(old[s * embd + d])).sum();
+                    f64::from(m[t]) * f64::from(y[d]) + streams
+                })
+                .collect();
+            let got_row = &x[r * 4 * embd..][..4 * embd];
+            close(verdict, "expanded", got_row, &new, 1e-6);
+            let raw = products(&self.project, got_row, VALUES, eps);
+            let gate = |i: usize, at: usize| raw[i] * f64::from(self.scale[at]) + f64::from(self.base[i]);
+            let pre: Vec<f64> = (0..4).map(|i| sigmoid(gate(i, 0)) + hc_eps).collect();
+            let mut want: Vec<f64> = (0..4).map(|t| 2.0 * sigmoid(gate(4 + t, 1))).collect();
+            want.extend(sinkhorn(&self.config, |i| gate(i, 2)));
+            close(verdict, "mix", &mix[r * MIX..][..MIX], &want, 1e-5);
+            let wide: Vec<f64> = got_row.iter().map(|v| f64::from(*v)).collect();
+            close(verdict, "h", &h[r * embd..][..embd], &collapsed(&wide, &pre, &self.norm, eps), 1e-5);
+        }
+        Ok(())
+    }
+}
+
+/// Rows that are compared.
+fn checked(embd: usize, rows: usize) -> Vec<usize> {
+    super::linear::some(rows, REFERENCE_PRODUCTS / (VALUES * 4 * embd))
 }
 
 /// Hyper-connections of `rows` rows of four streams of `embd` values: expand and collapse, the head's collapse, expand alone.
@@ -134,32 +183,12 @@ impl Streams {
 pub fn check_streams(verdict: &mut Verdict, gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) -> Result<()> {
     let s = Streams::new(gpu, embd, rows, is_f16)?;
     let (eps, hc_eps) = (f64::from(s.config.rms_eps), f64::from(s.config.hc_eps));
-    s.collapse(gpu, rows)?;
-    let (got_x, got_mix, got_h) = (s.x_on.read(gpu, rows)?, s.mix_on.read(gpu, rows)?, s.h_on.read(gpu, rows)?);
-    let checked = super::linear::some(rows, REFERENCE_PRODUCTS / (VALUES * 4 * embd));
-    for r in checked.iter().copied() {
-        let (old, m, y) = (&s.x[r * 4 * embd..][..4 * embd], &s.mix[r * MIX..][..MIX], &s.y[r * embd..][..embd]);
-        let new: Vec<f64> = (0..4 * embd)
-            .map(|i| {
-                let (t, d) = (i / embd, i % embd);
-                let streams: f64 = (0..4).map(|s| f64::from(m[4 + 4 * s + t]) * f64::from(old[s * embd + d])).sum();
-                f64::from(m[t]) * f64::from(y[d]) + streams
-            })
-            .collect();
-        let got_row = &got_x[r * 4 * embd..][..4 * embd];
-        close(verdict, "expanded", got_row, &new, 1e-6);
-        let raw = products(&s.project, got_row, VALUES, eps);
-        let gate = |i: usize, at: usize| raw[i] * f64::from(s.scale[at]) + f64::from(s.base[i]);
-        let pre: Vec<f64> = (0..4).map(|i| sigmoid(gate(i, 0)) + hc_eps).collect();
-        let mut mix: Vec<f64> = (0..4).map(|t| 2.0 * sigmoid(gate(4 + t, 1))).collect();
-        mix.extend(sinkhorn(&s.config, |i| gate(i, 2)));
-        close(verdict, "mix", &got_mix[r * MIX..][..MIX], &mix, 1e-5);
-        let wide: Vec<f64> = got_row.iter().map(|v| f64::from(*v)).collect();
-        close(verdict, "h", &got_h[r * embd..][..embd], &collapsed(&wide, &pre, &s.norm, eps), 1e-5);
-    }
+    s.collapse(gpu, rows, Before::Expand(&s.y_on))?;
+    s.compare(verdict, gpu, rows, &s.y)?;
+    let got_x = s.x_on.read(gpu, rows)?;
 
     // The head collapses chosen rows.
-    let chosen: Vec<usize> = checked.iter().rev().step_by(2).copied().collect();
+    let chosen: Vec<usize> = checked(embd, rows).into_iter().rev().step_by(2).collect();
     let e_on = super::linear::poisoned(gpu, chosen.len(), embd)?;
     s.hyper.head(gpu, &chosen, &s.site(), &s.x_on, &e_on)?;
     let e = e_on.read(gpu, chosen.len())?;
@@ -354,7 +383,7 @@ fn model_streams(trial: &mut Trial<'_>, rows: usize) -> Result<()> {
     let s = Streams::new(gpu, embd, rows, true)?;
     let products = 2 * VALUES * 4 * embd;
     let work = Work { bytes: (products + rows * (2 * 16 + 4 + 4) * embd) as f64, operations: (rows * products) as f64 };
-    trial.time("expand and collapse", work, |_| s.collapse(gpu, rows))
+    trial.time("expand and collapse", work, |_| s.collapse(gpu, rows, Before::Expand(&s.y_on)))
 }
 
 fn model_router(trial: &mut Trial<'_>, rows: usize) -> Result<()> {

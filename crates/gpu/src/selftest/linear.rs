@@ -3,6 +3,7 @@
 use super::weights::{Random, Weights, block_most, close, matrix_bytes, product, shape};
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, words};
+use crate::ops::hyper::Expand;
 use crate::ops::linear::{Limits, Linear};
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
@@ -93,6 +94,31 @@ pub fn compare_consumed(verdict: &mut Verdict, gpu: &Gpu, x: &Rows, rows: usize)
         };
         compare(verdict, &product);
     }
+    Ok(())
+}
+
+/// A product of `rows` rows that makes an output of `embd` values and expands it.
+///
+/// # Errors
+/// The device failed.
+pub fn check_expanding(
+    verdict: &mut Verdict,
+    gpu: &Gpu,
+    linear: &Linear,
+    w: &Weights,
+    rows: usize,
+    is_f16: bool,
+) -> Result<()> {
+    let MatrixShape { rows: embd, cols, .. } = w.matrix.shape;
+    let values = Random(rows as u64).values(rows * cols);
+    let (x, y) = (Rows::of(gpu, &values, cols)?, poisoned(gpu, rows, embd)?);
+    let streams = super::hyper::Streams::new(gpu, embd, rows, is_f16)?;
+    let product = |expand: &Expand<'_>| linear.project_expanding(gpu, rows, &x, &w.matrix, &y, expand);
+    let out = streams.check_expanding(verdict, gpu, rows, &y, product)?;
+    let (what, precision) = (format!("{}, expanded", w.matrix.format), linear.precision());
+    let product =
+        Product { what: &what, precision, w, x: &values, x_width: cols, out: &out, out_width: embd, per_group: embd };
+    compare(verdict, &product);
     Ok(())
 }
 

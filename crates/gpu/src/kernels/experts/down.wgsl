@@ -1,7 +1,9 @@
-// y = Σ down of a row's slots (matrix 0 of their experts) + down of the shared expert (matrix 1). A team owns RPT values of every row.
+// y = Σ down of a row's slots (matrix 0 of their experts) + down of the shared expert (matrix 1). A team owns RPT values of every row; what it has
+// after the routed part stays in y, or in memory of the workgroup where that is expanded at the end.
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     PREPARE
+    BEFORE
     let lane = thread % LANES;
     let first = (group.x * TEAMS + thread / LANES) * RPT;
     // Rows one after the other.
@@ -16,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = 0u; i < RPT; i++) {
             let sum = team_sum(total(acc[i]), thread);
             if (lane == 0u && first + i < OUT_0) {
-                y[r * WIDTH + first + i] = sum;
+                ROUTED_SUM = sum;
             }
         }
     }
@@ -31,8 +33,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let sum = team_sum(total(acc[i * R + r]), thread);
             // The same thread wrote the routed part.
             if (lane == 0u && first + i < OUT_0) {
-                y[r * WIDTH + first + i] += sum;
+                ALL_SUMS
             }
         }
     }
+    END
 }

@@ -9,7 +9,7 @@
 @group(0) @binding(6) var<storage, read_write> h: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> chosen: array<u32>;
 
-const PARTS: u32 = E / 64u;
+const PARTS: u32 = E / PART;
 const SUMS: u32 = VALUES + 1u;
 const QUADS: u32 = E / 4u;
 const OWN: u32 = (QUADS + WG - 1u) / WG;
