@@ -163,14 +163,31 @@ fn outputs_of_few_rows_are_expanded() {
 
 #[test]
 fn outputs_of_the_true_width_are_expanded() {
-    let gpu = Gpu::open(None).unwrap();
-    for precision in [Precision::Exact, Precision::Fast] {
-        let linear = linear(&gpu, precision);
-        let w = random_weights(&gpu, &mut Random(16), Format::Q8_0, shape(4096, 256, 1));
-        for (rows, is_f16) in [(1, true), (1, false), (4, true)] {
+    for gpu in devices() {
+        for precision in [Precision::Exact, Precision::Fast] {
+            let linear = linear(&gpu, precision);
+            let w = random_weights(&gpu, &mut Random(16), Format::Q8_0, shape(4096, 256, 1));
+            for (rows, is_f16) in [(1, true), (1, false), (4, true)] {
+                let mut verdict = Verdict::default();
+                selftest::check_expanding(&mut verdict, &gpu, &linear, &w, rows, is_f16).unwrap();
+                right(&format!("{precision:?}, {rows} rows"), &verdict);
+            }
+        }
+    }
+}
+
+#[test]
+fn outputs_that_no_workgroups_share_evenly_are_expanded_apart() {
+    // A width of 192 is none of workgroups of 128 values, and five rows are too many.
+    for gpu in devices() {
+        for (embd, rows, precision) in [(192, 1, Precision::Fast), (256, 5, Precision::Exact)] {
+            let tuning = Tuning { expand_threads: 1024, expand_team_rows: 16, ..Tuning::of(precision) };
+            let limits = Limits { rows: 64, cols: 256, normed_cols: 256 };
+            let linear = Linear::tuned(&gpu, precision, limits, tuning).unwrap();
+            let w = random_weights(&gpu, &mut Random(17), Format::Q8_0, shape(embd, 64, 1));
             let mut verdict = Verdict::default();
-            selftest::check_expanding(&mut verdict, &gpu, &linear, &w, rows, is_f16).unwrap();
-            right(&format!("{precision:?}, {rows} rows"), &verdict);
+            selftest::check_expanded_apart(&mut verdict, &gpu, &linear, &w, rows).unwrap();
+            right(&format!("{rows} rows of {embd}"), &verdict);
         }
     }
 }

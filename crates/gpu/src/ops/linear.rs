@@ -51,8 +51,8 @@ pub struct Tuning {
     pub expanded_rows: usize,
     /// Threads of a workgroup of such a product where there are subgroups: 256, 512 or, where the device can, 1024.
     pub expand_threads: u32,
-    /// Rows of a matrix that a team of it takes, a power of two. Few dims of each stream a workgroup mean many sums to add up afterwards:
-    /// with subgroups of 32 it has `expand_threads · expand_team_rows / 32`.
+    /// Rows of a matrix that a team of it takes for a single row, a power of two; for more it is as for other products. Few dims of each
+    /// stream a workgroup mean many sums to add up afterwards: with subgroups of 32 it has `expand_threads · expand_team_rows / 32`.
     pub expand_team_rows: u32,
     /// On matrix units: rows of the largest tile, 64 or 128.
     pub tile_rows: usize,
@@ -406,7 +406,7 @@ impl Linear {
     pub(crate) fn stretch(&self, caps: Caps, uses: &[Use], rows: usize, expand: &Expand<'_>) -> Option<Stretch> {
         let is_large = caps.subgroup.is_some() && !has_lattice(uses);
         let threads = if is_large { self.tuning.expand_threads } else { THREADS };
-        let team_rows = self.tuning.expand_team_rows;
+        let team_rows = if rows == 1 { self.tuning.expand_team_rows } else { self.team_rows(caps, uses) };
         let dims = threads / lanes(caps) * team_rows;
         let is_few = (1..=self.tuning.expanded_rows.min(self.pass_rows())).contains(&rows);
         let is_whole =

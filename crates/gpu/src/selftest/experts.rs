@@ -158,7 +158,7 @@ impl Layer {
             gpu.upload(&run.y.buffer, 0, &floats(&vec![f32::NAN; rows * embd]));
             if let Some(is_f16) = expands {
                 let streams = super::hyper::Streams::new(gpu, embd, rows, is_f16)?;
-                streams.check_expanding(verdict, gpu, rows, &run.y, |expand| go(Some(expand)))?;
+                streams.check_expanding(verdict, gpu, rows, true, &run.y, |expand| go(Some(expand)))?;
             } else {
                 go(None)?;
             }

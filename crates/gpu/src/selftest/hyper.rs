@@ -125,18 +125,31 @@ impl Streams {
         self.hyper.collapse(gpu, rows, &self.site(), before, &self.x_on, &self.mix_on, &self.h_on)
     }
 
-    /// Lets `product` make an output and expand it, compares the streams with what this output gives, and returns it.
+    /// Lets `product` make an output, and expand it or not, then the streams are expanded if they are not, and collapsed.
+    pub(super) fn take<'a>(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        product: impl FnOnce(&Expand<'_>) -> Result<Before<'a>>,
+    ) -> Result<Before<'a>> {
+        let before = product(&self.hyper.expand_into(&self.site(), &self.x_on, &self.mix_on))?;
+        self.collapse(gpu, rows, before)?;
+        Ok(before)
+    }
+
+    /// The same where the product must expand it, or must not: compares the streams with what this output gives, and returns it.
     pub(super) fn check_expanding<'a>(
         &self,
         verdict: &mut Verdict,
         gpu: &Gpu,
         rows: usize,
+        expands: bool,
         y: &'a Rows,
         product: impl FnOnce(&Expand<'_>) -> Result<Before<'a>>,
     ) -> Result<Vec<f32>> {
-        let before = product(&self.hyper.expand_into(&self.site(), &self.x_on, &self.mix_on))?;
-        verdict.require(matches!(before, Before::Nothing(_)), || format!("{rows} rows were not expanded"));
-        self.collapse(gpu, rows, before)?;
+        let before = self.take(gpu, rows, product)?;
+        let is_expanded = matches!(before, Before::Nothing(_));
+        verdict.require(is_expanded == expands, || format!("whether {rows} rows were expanded: {is_expanded}"));
         let y = y.read(gpu, rows)?;
         self.compare(verdict, gpu, rows, &y)?;
         Ok(y)

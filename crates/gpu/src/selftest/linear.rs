@@ -3,7 +3,7 @@
 use super::weights::{Random, Weights, block_most, close, matrix_bytes, product, shape};
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, words};
-use crate::ops::hyper::Expand;
+use crate::ops::hyper::{Before, Expand};
 use crate::ops::linear::{Limits, Linear};
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
@@ -109,12 +109,32 @@ pub fn check_expanding(
     rows: usize,
     is_f16: bool,
 ) -> Result<()> {
+    check_output(verdict, gpu, linear, w, rows, is_f16, true)
+}
+
+/// The same where the product leaves that to another kernel.
+///
+/// # Errors
+/// The device failed.
+pub fn check_expanded_apart(verdict: &mut Verdict, gpu: &Gpu, linear: &Linear, w: &Weights, rows: usize) -> Result<()> {
+    check_output(verdict, gpu, linear, w, rows, true, false)
+}
+
+fn check_output(
+    verdict: &mut Verdict,
+    gpu: &Gpu,
+    linear: &Linear,
+    w: &Weights,
+    rows: usize,
+    is_f16: bool,
+    expands: bool,
+) -> Result<()> {
     let MatrixShape { rows: embd, cols, .. } = w.matrix.shape;
     let values = Random(rows as u64).values(rows * cols);
     let (x, y) = (Rows::of(gpu, &values, cols)?, poisoned(gpu, rows, embd)?);
     let streams = super::hyper::Streams::new(gpu, embd, rows, is_f16)?;
     let product = |expand: &Expand<'_>| linear.project_expanding(gpu, rows, &x, &w.matrix, &y, expand);
-    let out = streams.check_expanding(verdict, gpu, rows, &y, product)?;
+    let out = streams.check_expanding(verdict, gpu, rows, expands, &y, product)?;
     let (what, precision) = (format!("{}, expanded", w.matrix.format), linear.precision());
     let product =
         Product { what: &what, precision, w, x: &values, x_width: cols, out: &out, out_width: embd, per_group: embd };
@@ -163,6 +183,11 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Case> {
             }
             all.push(Case::small("products, normed", "mixed formats ×256, rows [1, 4, 20]".to_owned(), mixed));
             all.push(Case::small("product of groups", "4×64×64 Q8_0, rows [1, 3, 18]".to_owned(), groups));
+            all.push(Case::small(
+                "product, expanded",
+                "Q8_0 and Q4_K 256×256, rows [1, 4]".to_owned(),
+                small_expanding,
+            ));
             all.push(Case::small("embedding", "every format, 4 rows".to_owned(), embeddings));
             all
         }
@@ -176,6 +201,10 @@ pub(super) fn cases(shapes: Shapes) -> Vec<Case> {
                     let product = product.clone();
                     all.push(Case::model("product", shape, move |trial| model(trial, &product, rows, precision)));
                 }
+            }
+            for rows in [1, 2, 4] {
+                let shape = format!("out_b, {:?}, {rows} rows", Precision::Fast);
+                all.push(Case::model("product, expanded", shape, move |trial| model_expanding(trial, rows)));
             }
             all
         }
@@ -348,6 +377,47 @@ impl ModelProduct {
     pub fn copies(&self) -> usize {
         (ROTATION_BYTES / self.bytes() + 1).min(COPIES_MAX)
     }
+}
+
+fn small_expanding(trial: &mut Trial<'_>) -> Result<()> {
+    let gpu = trial.gpu;
+    for precision in PRECISIONS {
+        let linear = Linear::new(gpu, precision, limits(4))?;
+        for format in [Format::Q8_0, Format::Q4K] {
+            let w = Weights::random(gpu, &mut Random(15), format, shape(256, 256, 1))?;
+            for (rows, is_f16) in [(1, true), (1, false), (4, true)] {
+                check_expanding(&mut trial.outcome.verdict, gpu, &linear, &w, rows, is_f16)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The last product of attention up to the collapse at the next site: with the expand apart, and at its end.
+fn model_expanding(trial: &mut Trial<'_>, rows: usize) -> Result<()> {
+    let (gpu, of) = (trial.gpu, shape(4096, 8192, 1));
+    let linear = Linear::new(gpu, Precision::Fast, Limits { rows, cols: of.cols, normed_cols: 0 })?;
+    let mut weights = vec![Weights::random(gpu, &mut Random(15), Format::Q8_0, of)?];
+    check_expanding(&mut trial.outcome.verdict, gpu, &linear, &weights[0], rows, true)?;
+    let bytes = matrix_bytes(Format::Q8_0, of);
+    if !gpu.caps().is_software {
+        for _ in 0..(ROTATION_BYTES / bytes).min(COPIES_MAX) {
+            weights.push(weights[0].again(gpu)?);
+        }
+    }
+    let x = Rows::of(gpu, &Random(16).values(rows * of.cols), of.cols)?;
+    let y = poisoned(gpu, rows, of.rows)?;
+    let streams = super::hyper::Streams::new(gpu, of.rows, rows, true)?;
+    let work = Work { bytes: bytes as f64, operations: 2.0 * (rows * of.rows * of.cols) as f64 };
+    trial.time("expand apart", work, |i| {
+        let w = &weights[i % weights.len()].matrix;
+        let product = |_: &Expand<'_>| linear.project(gpu, rows, &x, None, &[(w, &y)]).map(|()| Before::Expand(&y));
+        streams.take(gpu, rows, product).map(|_| ())
+    })?;
+    trial.time("expanded at the end", work, |i| {
+        let w = &weights[i % weights.len()].matrix;
+        streams.take(gpu, rows, |expand| linear.project_expanding(gpu, rows, &x, w, &y, expand)).map(|_| ())
+    })
 }
 
 /// The products of DeepSeek V4 Flash, and matrices of its experts' formats.

@@ -40,11 +40,12 @@ fn load_streams(group: u32, thread: u32) {
     }
 }
 
-fn own_weight(at: u32) -> vec2<f32> {
+// The pair of weights in one or two words.
+fn weight_pair(first: u32, last: u32) -> vec2<f32> {
     if (F16 == 1u) {
-        return unpack2x16float(own_weights[at]);
+        return unpack2x16float(first);
     }
-    return vec2<f32>(bitcast<f32>(own_weights[WORDS * at]), bitcast<f32>(own_weights[WORDS * at + WORDS - 1u]));
+    return vec2<f32>(bitcast<f32>(first), bitcast<f32>(last));
 }
 
 // Expands what the workgroup kept.
@@ -80,7 +81,9 @@ fn expand_kept(group: u32, thread: u32) {
             let value = k * TEAMS + thread / LANES;
             var sum = vec2<f32>(0.0);
             for (var j = 0u; j < OWN_PAIRS; j++) {
-                sum += v[j] * select(v[j], own_weight(k * OWN_PAIRS + j), value < VALUES);
+                let weight = weight_pair(
+                    own_weights[(k * OWN_PAIRS + j) * WORDS], own_weights[(k * OWN_PAIRS + j) * WORDS + WORDS - 1u]);
+                sum += v[j] * select(v[j], weight, value < VALUES);
             }
             let total = team_sum(sum.x + sum.y, thread);
             if (thread % LANES == 0u && value <= VALUES) {
