@@ -14,7 +14,8 @@ const HEADER_WORDS: usize = 5;
 const WORKGROUP: u32 = 4;
 /// Memory operand: not private.
 const NON_PRIVATE: u32 = 0x20;
-/// Memory semantics: of workgroup memory; makes available and visible.
+/// Memory semantics: of subgroup and of workgroup memory; makes available and visible.
+const SUBGROUP_MEMORY: u32 = 0x80;
 const WORKGROUP_MEMORY: u32 = 0x100;
 const AVAILABLE_AND_VISIBLE: u32 = 0x6000;
 
@@ -105,7 +106,7 @@ fn share_workgroup_memory(words: &[u32]) -> Vec<u32> {
     let mut bound = words.get(3).copied().unwrap_or(0);
     let mut stronger = HashMap::new();
     for id in semantics {
-        if constants.get(&id).is_some_and(|(_, value)| value & WORKGROUP_MEMORY != 0) {
+        if constants.get(&id).is_some_and(|(_, value)| value & (SUBGROUP_MEMORY | WORKGROUP_MEMORY) != 0) {
             stronger.insert(id, bound);
             bound += 1;
         }
@@ -145,7 +146,7 @@ fn share_workgroup_memory(words: &[u32]) -> Vec<u32> {
             && let Some(id) = stronger.get(&one[2])
         {
             let (kind, value) = constants[&one[2]];
-            out.extend([4 << 16 | op::CONSTANT, kind, *id, value | AVAILABLE_AND_VISIBLE]);
+            out.extend([4 << 16 | op::CONSTANT, kind, *id, value | WORKGROUP_MEMORY | AVAILABLE_AND_VISIBLE]);
         }
     }
     out

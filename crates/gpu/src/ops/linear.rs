@@ -9,6 +9,7 @@ use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
 use crate::weights::Matrix;
 use ds4_engine::Precision;
 use ds4_engine::{Error, Result};
+use ds4_quant::Format;
 use ds4_quant::iq2_grid::GRID;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +32,13 @@ const FEW_UNITS_LEAST: usize = 5;
 const FEW_UNITS_ROWS: usize = UNITS_TILE;
 /// Rows and columns of a product of matrix units.
 const UNITS_TILE: usize = 16;
-/// Columns that the subgroups of such a workgroup take in a turn.
-const FEW_UNITS_COLS: usize = 64 * (THREADS / UNITS_SUBGROUP) as usize;
+/// Subgroups of such a workgroup.
+const FEW_UNITS_SUBGROUPS: usize = (THREADS / UNITS_SUBGROUP) as usize;
+/// Columns that a subgroup takes in a step, and fewest steps of one.
+const FEW_UNITS_COLS: usize = 64;
+const FEW_UNITS_STEPS_LEAST: usize = 8;
+/// Steps of a subgroup whose weights are on their way.
+const FEW_UNITS_AHEAD: u32 = 2;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
@@ -468,7 +474,7 @@ impl Linear {
     /// Whether some rows go through matrix units together.
     fn fits_few_units(&self, rows: usize, uses: &[Use]) -> bool {
         let fits = |u: &Use| {
-            u.cols.is_multiple_of(FEW_UNITS_COLS) && u.per_group.is_multiple_of(UNITS_TILE) && !has_lattice(&[*u])
+            u.cols.is_multiple_of(FEW_UNITS_COLS * FEW_UNITS_SUBGROUPS) && u.per_group.is_multiple_of(UNITS_TILE) && !has_lattice(&[*u])
         };
         self.has_units && (FEW_UNITS_LEAST..=FEW_UNITS_ROWS).contains(&rows) && uses.iter().all(fits)
     }
@@ -481,7 +487,7 @@ impl Linear {
             buffers.extend([&*w.buffer, &to.buffer]);
             to.written(0);
         }
-        let grid = [uses.iter().map(|u| u.out.div_ceil(UNITS_TILE) as u32).sum(), 1, 1];
+        let grid = [uses.iter().map(few_units_workgroups).sum(), 1, 1];
         let kernel = self.kernel(Key::FewUnits { uses: uses.clone() }, |_| {
             let (source, constants) = few_units_source(self.precision, rows, &uses);
             source.build(gpu, "few on matrix units", &uses, 1, &constants)
@@ -810,6 +816,16 @@ fn tile_source(
     (source, constants)
 }
 
+/// Subgroups that share the columns of a tile of a few rows.
+fn few_units_split(w: &Use) -> usize {
+    let most = w.cols / FEW_UNITS_COLS / FEW_UNITS_STEPS_LEAST;
+    (1 << most.max(1).ilog2()).min(FEW_UNITS_SUBGROUPS)
+}
+
+fn few_units_workgroups(w: &Use) -> u32 {
+    w.out.div_ceil(UNITS_TILE).div_ceil(FEW_UNITS_SUBGROUPS / few_units_split(w)) as u32
+}
+
 /// The kernel of a few rows on matrix units.
 fn few_units_source(precision: Precision, rows: usize, uses: &[Use]) -> (Source, Vec<(&'static str, u32)>) {
     let mut source = Source::new(precision);
@@ -821,9 +837,20 @@ fn few_units_source(precision: Precision, rows: usize, uses: &[Use]) -> (Source,
         // Pieces that a step has of a row, and that a thread has of its subgroup's.
         let pieces = 16 / u.vectors() as u32;
         source.add(&format!("const PIECES_{i}: u32 = {pieces}u;"));
-        source.add(&format!("const TURNS_{i}: u32 = {}u;", UNITS_TILE as u32 * pieces / UNITS_SUBGROUP));
+        let turns = UNITS_TILE as u32 * pieces / UNITS_SUBGROUP;
+        source.add(&format!("const TURNS_{i}: u32 = {turns}u;"));
+        let split = few_units_split(u);
+        source.add(&format!("const SPLIT_{i}: u32 = {split}u;"));
+        source.add(&format!("const TILES_{i}: u32 = {}u;", FEW_UNITS_SUBGROUPS / split));
+        source.add(&format!("const MOVED_{i}: u32 = {}u;", (FEW_UNITS_AHEAD - 1) * turns));
+        let piece = match u.format {
+            Format::Q8_0 => part!("piece_q8_0"),
+            Format::F16 => part!("piece_f16"),
+            _ => part!("piece"),
+        };
+        source.add(&piece.replace('$', &i.to_string()));
         source.add(&part!("few_units").replace('$', &i.to_string()));
-        let end = first + u.out.div_ceil(UNITS_TILE) as u32;
+        let end = first + few_units_workgroups(u);
         calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));
         first = end;
     }
@@ -832,14 +859,13 @@ fn few_units_source(precision: Precision, rows: usize, uses: &[Use]) -> (Source,
          fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{\n{calls}}}"
     ));
     let width = uses.first().map_or(0, |u| u.x_width / 4);
-    let constants = vec![("R", rows as u32), ("X_VECTORS", width as u32)];
+    let constants = vec![("R", rows as u32), ("X_VECTORS", width as u32), ("AHEAD", FEW_UNITS_AHEAD)];
     (source, constants)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ds4_quant::Format;
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
     /// Matrix units are rare where tests run, so that at least the language must be right.
