@@ -236,6 +236,7 @@ impl Report {
                 "name": info.name, "api": info.api, "driver": info.driver, "kind": info.kind, "memory": info.memory,
                 "subgroup": caps.subgroup, "f16": caps.f16, "matrix_16": caps.matrix16, "matrix_8": caps.matrix8,
                 "timestamps": caps.timestamps, "workgroup_bytes": caps.workgroup_bytes,
+                "workgroup_threads": caps.workgroup_threads,
                 "binding_bytes": caps.binding_bytes, "is_software": caps.is_software,
                 "features": details.as_ref().map(|details| &details.features),
                 "limits": limits.map(Value::Object),

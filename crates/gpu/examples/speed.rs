@@ -197,12 +197,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         drafter: block.clone(),
         loaded: Box::new(|_| ()),
     };
-    let backend = GpuBackend::new(&file, &config, options)?;
+    let opening = Instant::now();
+    let gpu = Gpu::open(args.device)?;
+    let opening = opening.elapsed().as_secs_f64();
+    let backend = GpuBackend::on(gpu, &file, &config, options)?;
     let drafter = block.map(|file| DrafterOptions { file, pairing: Pairing::Next });
     let options = EngineOptions { context, chunk: args.chunk };
     let mut engine = Engine::with_drafter(file, config, backend, options, drafter.as_ref())?;
     engine.backend().gpu().wait()?;
-    println!("{}: load {:.2} s", engine.backend().gpu().info(), begin.elapsed().as_secs_f64());
+    let load = begin.elapsed().as_secs_f64();
+    println!("{}: load {load:.2} s, {opening:.2} s of them to open the device", engine.backend().gpu().info());
     let copy = if engine.backend().gpu().caps().is_software { 16 << 20 } else { 1 << 30 };
     println!("copy {:.0} GB/s (read and written)", measure::copy_bandwidth(engine.backend().gpu(), copy)? / 1e9);
     let vocab = engine.config().vocab;

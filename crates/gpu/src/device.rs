@@ -24,6 +24,8 @@ pub struct Caps {
     pub timestamps: bool,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Most threads of a workgroup, a power of two.
+    pub workgroup_threads: u32,
     /// Largest storage binding, at most [`BINDING_BYTES_MAX`].
     pub binding_bytes: u64,
     /// Whether the device is a CPU that plays a GPU.
@@ -107,6 +109,7 @@ fn caps(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Caps {
             && has(wgpu::Features::SHADER_F16)
             && products.iter().any(is_it)
     };
+    let threads = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
     Caps {
         subgroup: (has(wgpu::Features::SUBGROUP) && is_one_width).then_some(width),
         f16: has(wgpu::Features::SHADER_F16),
@@ -114,6 +117,7 @@ fn caps(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Caps {
         matrix8: is_product(8),
         timestamps: has(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroup_threads: 1 << threads.max(1).ilog2(),
         binding_bytes: limits.max_storage_buffer_binding_size.min(BINDING_BYTES_MAX),
         is_software: info.device_type == wgpu::DeviceType::Cpu,
     }

@@ -55,7 +55,7 @@ pub struct Tuning {
     pub lattice_copies: u32,
     /// Most rows whose products expand the streams at their end, at most 4.
     pub expanded_rows: usize,
-    /// Threads of a workgroup of such a product where there are subgroups: 256, 512 or, where the device can, 1024.
+    /// Threads of a workgroup of such a product where there are subgroups and the device can: 256, 512 or 1024.
     pub expand_threads: u32,
     /// Rows of a matrix that a team of it takes for a single row, a power of two; for more it is as for other products. Few dims of each
     /// stream a workgroup mean many sums to add up afterwards: with subgroups of 32 it has `expand_threads · expand_team_rows / 32`.
@@ -76,7 +76,7 @@ impl Tuning {
             q8_0_bytes_from: 1,
             lattice_copies: 4,
             expanded_rows: EXPANDED_ROWS_MAX,
-            expand_threads: 2 * THREADS,
+            expand_threads: 4 * THREADS,
             expand_team_rows: 1,
             tile_rows: 128,
             prefetch: true,
@@ -411,7 +411,7 @@ impl Linear {
     /// workgroups.
     pub(crate) fn stretch(&self, caps: Caps, uses: &[Use], rows: usize, expand: &Expand<'_>) -> Option<Stretch> {
         let is_large = caps.subgroup.is_some() && !has_lattice(uses);
-        let threads = if is_large { self.tuning.expand_threads } else { THREADS };
+        let threads = if is_large { self.tuning.expand_threads.min(caps.workgroup_threads) } else { THREADS };
         let team_rows = if rows == 1 { self.tuning.expand_team_rows } else { self.team_rows(caps, uses) };
         let dims = threads / lanes(caps) * team_rows;
         let is_few = (1..=self.tuning.expanded_rows.min(self.pass_rows())).contains(&rows);
@@ -430,7 +430,8 @@ impl Linear {
         let per_team = self.team_rows(caps, uses);
         let is_whole = |threads: &u32| (threads / lanes(caps) * per_team).is_multiple_of(16);
         // Where there are subgroups, workgroups may be larger.
-        let larger = (caps.subgroup.is_some() && !has_lattice(uses)).then_some(2 * THREADS);
+        let is_large = caps.subgroup.is_some() && !has_lattice(uses) && caps.workgroup_threads >= 2 * THREADS;
+        let larger = is_large.then_some(2 * THREADS);
         [Some(THREADS), larger].into_iter().flatten().find(is_whole)
     }
 
@@ -878,6 +879,7 @@ mod tests {
             matrix8: false,
             timestamps: false,
             workgroup_bytes: 48 << 10,
+            workgroup_threads: 1024,
             binding_bytes: 1 << 30,
             is_software: false,
         };
