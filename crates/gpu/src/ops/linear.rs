@@ -475,7 +475,9 @@ impl Linear {
     /// Whether some rows go through matrix units together.
     fn fits_few_units(&self, rows: usize, uses: &[Use]) -> bool {
         let fits = |u: &Use| {
-            u.cols.is_multiple_of(FEW_UNITS_COLS * FEW_UNITS_SUBGROUPS) && u.per_group.is_multiple_of(UNITS_TILE) && !has_lattice(&[*u])
+            u.cols.is_multiple_of(FEW_UNITS_COLS * FEW_UNITS_SUBGROUPS)
+                && u.per_group.is_multiple_of(UNITS_TILE)
+                && !has_lattice(&[*u])
         };
         self.has_units && (FEW_UNITS_LEAST..=FEW_UNITS_ROWS).contains(&rows) && uses.iter().all(fits)
     }
