@@ -29,7 +29,7 @@ pub(super) trait Lanes: Copy {
     fn mul(self, other: Self) -> Self;
     fn div(self, other: Self) -> Self;
     fn sqrt(self) -> Self;
-    /// `self·factor + term`, rounded once, but for [`Plain`].
+    /// `self·factor + term`, rounded once, but for `Plain`.
     fn mul_add(self, factor: Self, term: Self) -> Self;
     /// The smaller one; `other` if there is a NaN.
     fn min(self, other: Self) -> Self;
@@ -72,14 +72,23 @@ pub(super) fn on_lanes<T: LaneTask>(task: T) -> T::Output {
             return unsafe { x86::avx2(task) };
         }
     }
-    task.run::<Plain>(Proof(std::marker::PhantomData))
+    #[cfg(target_arch = "aarch64")]
+    {
+        neon::run(task)
+    }
+    #[cfg(not(target_arch = "aarch64"))]
+    {
+        task.run::<Plain>(Proof(std::marker::PhantomData))
+    }
 }
 
 /// An array, for the compiler to make vectors of, on machines that nothing is written for. Its operations are functions: written out wherever they are used they would take minutes
 /// to compile.
+#[cfg(not(target_arch = "aarch64"))]
 #[derive(Clone, Copy)]
 pub(super) struct Plain([f32; LANES]);
 
+#[cfg(not(target_arch = "aarch64"))]
 impl Plain {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
@@ -91,6 +100,7 @@ impl Plain {
     }
 }
 
+#[cfg(not(target_arch = "aarch64"))]
 impl Lanes for Plain {
     type Mask = [bool; LANES];
 
@@ -178,6 +188,116 @@ impl Lanes for Plain {
     }
 }
 
+/// `f` of each register of vectors.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! each {
+    ($f:ident($first:expr $(, $more:expr)*)) => {{
+        let mut out = $first;
+        for i in 0..out.0.len() {
+            // SAFETY: the features are there, since the vectors are.
+            out.0[i] = unsafe { $f($first.0[i] $(, $more.0[i])*) };
+        }
+        out
+    }};
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! lanes {
+    ($name:ident: $count:literal of $register:ty, mask $mask:ty, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident,
+     $mul:ident, $div:ident, $sqrt:ident, $fma:ident, $min:ident, $max:ident, $less:ident, $select:ident, $sum:ident, $least:ident) => {
+        /// A few registers.
+        #[derive(Clone, Copy)]
+        pub(super) struct $name([$register; $count]);
+
+        impl Lanes for $name {
+            type Mask = [$mask; $count];
+
+            #[inline(always)]
+            fn splat(_: Proof<Self>, v: f32) -> Self {
+                // SAFETY: proven.
+                unsafe { Self([$splat(v); $count]) }
+            }
+            #[inline(always)]
+            fn load(proof: Proof<Self>, from: &[f32; LANES]) -> Self {
+                let mut out = Self::splat(proof, 0.0);
+                for i in 0..$count {
+                    // SAFETY: proven; the registers together are as long as the array.
+                    out.0[i] = unsafe { $load(from.as_ptr().add(i * (LANES / $count))) };
+                }
+                out
+            }
+            #[inline(always)]
+            fn store(self, to: &mut [f32; LANES]) {
+                for i in 0..$count {
+                    // SAFETY: the features are there, since the vector is; the registers together are as long as the array.
+                    unsafe { $store(to.as_mut_ptr().add(i * (LANES / $count)), self.0[i]) };
+                }
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                each!($add(self, other))
+            }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                each!($sub(self, other))
+            }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                each!($mul(self, other))
+            }
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                each!($div(self, other))
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                each!($sqrt(self))
+            }
+            #[inline(always)]
+            fn mul_add(self, factor: Self, term: Self) -> Self {
+                each!($fma(self, factor, term))
+            }
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                each!($min(self, other))
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                each!($max(self, other))
+            }
+            #[inline(always)]
+            fn less(self, other: Self) -> Self::Mask {
+                // SAFETY: the features are there, since the vectors are.
+                let mut mask = [unsafe { $less(self.0[0], other.0[0]) }; $count];
+                for i in 1..$count {
+                    // SAFETY: as above.
+                    mask[i] = unsafe { $less(self.0[i], other.0[i]) };
+                }
+                mask
+            }
+            #[inline(always)]
+            fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+                let mut out = no;
+                for i in 0..$count {
+                    // SAFETY: the features are there, since the vectors are.
+                    out.0[i] = unsafe { $select(mask[i], yes.0[i], no.0[i]) };
+                }
+                out
+            }
+            #[inline(always)]
+            fn sum(self) -> f32 {
+                // SAFETY: the features are there, since the vector is.
+                unsafe { $sum(self.0) }
+            }
+            #[inline(always)]
+            fn least_lane(self) -> usize {
+                // SAFETY: the features are there, since the vector is.
+                unsafe { $least(self.0) }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{LANES, LaneTask, Lanes, Proof};
@@ -199,114 +319,6 @@ mod x86 {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl")]
     pub(super) unsafe fn avx512<T: LaneTask>(task: T) -> T::Output {
         task.run::<Avx512>(Proof(std::marker::PhantomData))
-    }
-
-    /// `f` of each register of vectors.
-    macro_rules! each {
-        ($f:ident($first:expr $(, $more:expr)*)) => {{
-            let mut out = $first;
-            for i in 0..out.0.len() {
-                // SAFETY: the features are there, since the vectors are.
-                out.0[i] = unsafe { $f($first.0[i] $(, $more.0[i])*) };
-            }
-            out
-        }};
-    }
-
-    macro_rules! lanes {
-        ($name:ident: $count:literal of $register:ty, mask $mask:ty, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident,
-         $mul:ident, $div:ident, $sqrt:ident, $fma:ident, $min:ident, $max:ident, $less:ident, $select:ident, $sum:ident, $least:ident) => {
-            /// A few registers.
-            #[derive(Clone, Copy)]
-            pub(super) struct $name([$register; $count]);
-
-            impl Lanes for $name {
-                type Mask = [$mask; $count];
-
-                #[inline(always)]
-                fn splat(_: Proof<Self>, v: f32) -> Self {
-                    // SAFETY: proven.
-                    unsafe { Self([$splat(v); $count]) }
-                }
-                #[inline(always)]
-                fn load(proof: Proof<Self>, from: &[f32; LANES]) -> Self {
-                    let mut out = Self::splat(proof, 0.0);
-                    for i in 0..$count {
-                        // SAFETY: proven; the registers together are as long as the array.
-                        out.0[i] = unsafe { $load(from.as_ptr().add(i * (LANES / $count))) };
-                    }
-                    out
-                }
-                #[inline(always)]
-                fn store(self, to: &mut [f32; LANES]) {
-                    for i in 0..$count {
-                        // SAFETY: the features are there, since the vector is; the registers together are as long as the array.
-                        unsafe { $store(to.as_mut_ptr().add(i * (LANES / $count)), self.0[i]) };
-                    }
-                }
-                #[inline(always)]
-                fn add(self, other: Self) -> Self {
-                    each!($add(self, other))
-                }
-                #[inline(always)]
-                fn sub(self, other: Self) -> Self {
-                    each!($sub(self, other))
-                }
-                #[inline(always)]
-                fn mul(self, other: Self) -> Self {
-                    each!($mul(self, other))
-                }
-                #[inline(always)]
-                fn div(self, other: Self) -> Self {
-                    each!($div(self, other))
-                }
-                #[inline(always)]
-                fn sqrt(self) -> Self {
-                    each!($sqrt(self))
-                }
-                #[inline(always)]
-                fn mul_add(self, factor: Self, term: Self) -> Self {
-                    each!($fma(self, factor, term))
-                }
-                #[inline(always)]
-                fn min(self, other: Self) -> Self {
-                    each!($min(self, other))
-                }
-                #[inline(always)]
-                fn max(self, other: Self) -> Self {
-                    each!($max(self, other))
-                }
-                #[inline(always)]
-                fn less(self, other: Self) -> Self::Mask {
-                    // SAFETY: the features are there, since the vectors are.
-                    let mut mask = [unsafe { $less(self.0[0], other.0[0]) }; $count];
-                    for i in 1..$count {
-                        // SAFETY: as above.
-                        mask[i] = unsafe { $less(self.0[i], other.0[i]) };
-                    }
-                    mask
-                }
-                #[inline(always)]
-                fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
-                    let mut out = no;
-                    for i in 0..$count {
-                        // SAFETY: the features are there, since the vectors are.
-                        out.0[i] = unsafe { $select(mask[i], yes.0[i], no.0[i]) };
-                    }
-                    out
-                }
-                #[inline(always)]
-                fn sum(self) -> f32 {
-                    // SAFETY: the features are there, since the vector is.
-                    unsafe { $sum(self.0) }
-                }
-                #[inline(always)]
-                fn least_lane(self) -> usize {
-                    // SAFETY: the features are there, since the vector is.
-                    unsafe { $least(self.0) }
-                }
-            }
-        };
     }
 
     #[inline(always)]
@@ -385,12 +397,69 @@ mod x86 {
         _mm512_mul_ps, _mm512_div_ps, _mm512_sqrt_ps, _mm512_fmadd_ps, _mm512_min_ps, _mm512_max_ps, less_512, select_512, sum_512, least_512);
 }
 
+/// NEON, which every processor of this kind has.
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::{LANES, LaneTask, Lanes, Proof};
+    use std::arch::aarch64::*;
+
+    pub(super) fn run<T: LaneTask>(task: T) -> T::Output {
+        task.run::<Neon>(Proof(std::marker::PhantomData))
+    }
+
+    #[inline(always)]
+    unsafe fn fma(factor: float32x4_t, other: float32x4_t, term: float32x4_t) -> float32x4_t {
+        // SAFETY: NEON is there.
+        unsafe { vfmaq_f32(term, factor, other) }
+    }
+    // Not `vminq_f32` and `vmaxq_f32`, of which a NaN makes a NaN.
+    #[inline(always)]
+    unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: NEON is there.
+        unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: NEON is there.
+        unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sum(v: [float32x4_t; 8]) -> f32 {
+        // SAFETY: NEON is there.
+        unsafe {
+            let half = |i: usize| vaddq_f32(vaddq_f32(v[i], v[i + 4]), vaddq_f32(v[i + 2], v[i + 6]));
+            let four = vaddq_f32(half(0), half(1));
+            let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+            vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
+        }
+    }
+    #[inline(always)]
+    unsafe fn least(v: [float32x4_t; 8]) -> usize {
+        // SAFETY: NEON is there; a mask is as long as the array.
+        unsafe {
+            let four = v.iter().skip(1).fold(v[0], |least, v| vminq_f32(least, *v));
+            let least = vdupq_n_f32(vminvq_f32(four));
+            for (i, v) in v.iter().enumerate() {
+                let mut equal = [0u32; 4];
+                vst1q_u32(equal.as_mut_ptr(), vceqq_f32(*v, least));
+                if let Some(lane) = equal.iter().position(|equal| *equal != 0) {
+                    return 4 * i + lane;
+                }
+            }
+            0
+        }
+    }
+
+    lanes!(Neon: 8 of float32x4_t, mask uint32x4_t, vdupq_n_f32, vld1q_f32, vst1q_f32, vaddq_f32, vsubq_f32, vmulq_f32, vdivq_f32, vsqrtq_f32,
+        fma, min, max, vcltq_f32, vbslq_f32, sum, least);
+}
+
 /// What each instruction set of this machine with the same rounding finds, for tests.
 #[cfg(test)]
 pub(super) fn on_all<T: LaneTask>(task: impl Fn() -> T) -> Vec<T::Output> {
-    let mut all = vec![on_lanes(task())];
-    #[cfg(target_arch = "x86_64")]
+    let all = [on_lanes(task())].into_iter();
     // SAFETY: the features are there.
-    all.extend(x86::has_avx2().then(|| unsafe { x86::avx2(task()) }));
-    all
+    #[cfg(target_arch = "x86_64")]
+    let all = all.chain(x86::has_avx2().then(|| unsafe { x86::avx2(task()) }));
+    all.collect()
 }
