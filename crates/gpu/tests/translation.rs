@@ -5,7 +5,7 @@ use ds4_engine::kv::RowFormat;
 use ds4_engine::steering::{Scales, Steering};
 use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions, Logits, Pairing, Rows, Wish};
 use ds4_gguf::File;
-use ds4_gpu::{Caps, Gpu, GpuBackend, GpuOptions};
+use ds4_gpu::{Caps, Gpu, GpuBackend, GpuOptions, measure};
 use naga::back::msl;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::BTreeMap;
@@ -86,6 +86,18 @@ fn every_kernel_translates_to_metal() {
     }
     println!("{count} kernels, {on_units} on units of 8×8");
     assert!(count > 100 && on_units > 20);
+}
+
+#[test]
+fn the_check_of_small_units_translates_to_metal() {
+    let gpu = Gpu::open(None).unwrap();
+    let caps = Caps { subgroup: None, f16: true, matrix8: true, ..gpu.caps() };
+    let gpu = gpu.collecting(caps);
+    // Nothing is computed here, which it finds.
+    assert!(measure::check_small_matrix_units(&gpu).is_err());
+    let [(name, source)] = &gpu.collected()[..] else { panic!("it goes on after what is wrong") };
+    let text = translate(name, source);
+    assert!(text.contains("simdgroup_multiply_accumulate(d,a,b,c)"), "{text}");
 }
 
 /// The units load from and store to memory of single values: Metal converts no pointers to vectors.
