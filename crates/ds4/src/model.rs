@@ -17,7 +17,7 @@ use ds4_engine::kv::{KvLayout, RowFormat};
 use ds4_engine::steering::Steering;
 use ds4_engine::{Config, Engine, EngineOptions};
 use ds4_gguf::{Error, File};
-use ds4_gpu::{GpuBackend, GpuOptions};
+use ds4_gpu::{Gpu, GpuBackend, GpuOptions};
 use ds4_tokenizer::Tokenizer;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,6 +137,11 @@ impl Model {
 
     fn load_on_gpu(&self, compute: &Compute) -> Result<Loaded> {
         let chunk = compute.chunk.unwrap_or(GPU_CHUNK).min(compute.context);
+        let gpu = Gpu::open(compute.device)?;
+        // A compiler says more than a line; `ds4 selftest` shows it all.
+        if let Some(fault) = gpu.units_fault().and_then(|fault| fault.lines().next()) {
+            output::notice(&format!("prompts go without matrix units, which are not right on this GPU: {fault}"));
+        }
         let drafter = self.drafter.as_ref().map(|drafter| Arc::clone(&drafter.options.file));
         // A file without the block is refused below.
         let draft_bytes = drafter.as_ref().and_then(|file| ds4_gpu::draft_weight_bytes(file).ok()).unwrap_or(0);
@@ -151,7 +156,7 @@ impl Model {
             drafter,
             loaded: Box::new(move |bytes| progress.set((bytes >> 20) as usize)),
         };
-        let backend = GpuBackend::new(&self.file, &self.config, options).map_err(|error| match error {
+        let backend = GpuBackend::on(gpu, &self.file, &self.config, options).map_err(|error| match error {
             error @ ds4_engine::Error::DraftBlock(_) => self.named(error),
             other => other.into(),
         })?;

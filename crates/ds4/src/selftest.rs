@@ -116,10 +116,16 @@ fn limits(gpu: &Gpu, interrupt: &Interrupt) -> Result<Value> {
     let copy = measure::copy_bandwidth(gpu, if is_software { COPY_BYTES_SOFTWARE } else { COPY_BYTES })?;
     let (on_device, recording) = measure::dispatch_seconds(gpu)?;
     let units = gpu.caps().matrix16.then(|| measure::check_matrix_units(gpu).map_err(|error| error.to_string()));
+    // Those were checked when the device was opened.
+    let small = gpu.info().caps.matrix8.then(|| gpu.units_fault().unwrap_or("right"));
+    if let Some(found) = small {
+        output::print(&format!("matrix units of 8×8: {}\n", output::printable(found)))?;
+    }
     output::print(&format!("copy {:.1} GB/s, a dispatch {:.2} µs\n", copy / 1e9, on_device * 1e6))?;
     Ok(json!({
         "copy_bytes_per_s": copy, "dispatch_seconds": on_device, "dispatch_recording_seconds": recording,
         "matrix_units": units.map(|found| found.err().unwrap_or_else(|| "right".to_owned())),
+        "matrix_units_8": small,
     }))
 }
 

@@ -22,6 +22,9 @@ fn main() -> ds4_engine::Result<()> {
     if gpu.caps().matrix16 {
         println!("matrix units: {:?}", measure::check_matrix_units(&gpu));
     }
+    if gpu.info().caps.matrix8 {
+        println!("matrix units of 8×8: {}", gpu.units_fault().unwrap_or("right"));
+    }
     let mut best = f64::MAX;
     for _ in 0..3 {
         let target = gpu.buffer("an upload", bytes)?;

@@ -4,6 +4,7 @@
 //! Nothing waits but [`Gpu::download`].
 
 use crate::device::{self, Caps, DeviceInfo, IMMEDIATE_BYTES};
+use crate::measure;
 use crate::spirv;
 use crate::unroll::unrolled;
 use ds4_engine::{Error, Result};
@@ -85,6 +86,8 @@ type GroupKey = [u32; BINDINGS_MAX + 1];
 pub struct Gpu {
     info: DeviceInfo,
     caps: Caps,
+    /// Why matrix units of 8×8 are left alone, where there are any.
+    units_fault: Option<String>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     faults: device::Faults,
@@ -118,14 +121,31 @@ pub fn to_floats(bytes: &[u8]) -> Vec<f32> {
 }
 
 impl Gpu {
-    /// Opens device number `choice`, or the best one.
+    /// Opens device number `choice`, or the best one. Matrix units of 8×8 are used only where they and the tiles on them are right
+    /// ([`measure::check_small_matrix_units`]): nobody has run them on every device that has them.
     ///
     /// # Errors
     /// There is none, or it cannot be opened.
     pub fn open(choice: Option<usize>) -> Result<Self> {
+        Self::checked(|| Self::unchecked(choice), measure::check_small_matrix_units)
+    }
+
+    fn checked(open: impl Fn() -> Result<Self>, check: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
+        let gpu = open()?;
+        let fault = if gpu.caps.matrix8 { check(&gpu).err() } else { None };
+        let Some(fault) = fault else { return Ok(gpu) };
+        drop(gpu);
+        // What the check left behind is not the next user's.
+        let gpu = open()?;
+        let caps = Caps { matrix8: false, ..gpu.caps };
+        Ok(Self { caps, units_fault: Some(fault.to_string()), ..gpu })
+    }
+
+    fn unchecked(choice: Option<usize>) -> Result<Self> {
         let device::Opened { info, device, queue, faults } = device::open(choice)?;
         Ok(Self {
             caps: info.caps,
+            units_fault: None,
             info,
             device,
             queue,
@@ -160,6 +180,11 @@ impl Gpu {
     /// The device.
     pub fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    /// Why its matrix units of 8×8 are left alone, where it has some that did not pass the check.
+    pub fn units_fault(&self) -> Option<&str> {
+        self.units_fault.as_deref()
     }
 
     /// What kernels may use.
@@ -271,6 +296,8 @@ impl Gpu {
             }
             None => source,
         };
+        // Metal's compiler comes last, and what it refuses counts as internal.
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let needs_own_spirv = source.contains("coop_mat") && self.info.api == wgpu::Backend::Vulkan.to_string();
         let module = if needs_own_spirv {
@@ -327,7 +354,9 @@ impl Gpu {
             },
             cache: None,
         });
-        if let Some(error) = pollster::block_on(scope.pop()) {
+        let invalid = pollster::block_on(scope.pop());
+        let refused = pollster::block_on(internal.pop());
+        if let Some(error) = invalid.or(refused) {
             return Err(Error::Device(format!("kernel {name} does not compile: {error}")));
         }
         Ok(Kernel { id: self.id(), name: name.to_owned(), pipeline, layout, bindings: access.len() })
@@ -564,4 +593,39 @@ pub fn source(caps: Caps, constants: &[(&str, u32)], parts: &[&str]) -> String {
 fn bindings(source: &str) -> Vec<bool> {
     let of_line = |line: &str| line.contains("@binding(").then(|| line.contains("var<storage, read>"));
     source.lines().filter_map(of_line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selftest::linear::check_tiles;
+
+    fn with_units() -> Result<Gpu> {
+        let gpu = Gpu::unchecked(None)?;
+        let caps = Caps { matrix8: true, f16: true, ..gpu.caps };
+        Ok(gpu.limited(caps))
+    }
+
+    #[test]
+    fn matrix_units_that_fail_are_left_alone() {
+        let broken = |gpu: &Gpu| gpu.kernel("broken", &[], &["fn main( {"]).map(|_| ());
+        are_left_alone(broken, "kernel broken does not compile");
+        are_left_alone(|_| Err(Error::Device("they give 1, not 2".to_owned())), "they give 1, not 2");
+    }
+
+    fn are_left_alone(check: impl FnOnce(&Gpu) -> Result<()>, why: &str) {
+        let gpu = Gpu::checked(with_units, check).unwrap();
+        assert!(!gpu.caps().matrix8);
+        assert!(gpu.units_fault().unwrap().contains(why), "{:?}", gpu.units_fault());
+        // And the device is of use.
+        assert!(check_tiles(&gpu, None).unwrap().is_right());
+    }
+
+    #[test]
+    fn matrix_units_that_are_right_are_used() {
+        let gpu = Gpu::checked(with_units, |_| Ok(())).unwrap();
+        assert!(gpu.caps().matrix8 && gpu.units_fault().is_none());
+        let gpu = Gpu::checked(|| Gpu::unchecked(None), |_| panic!("there is nothing to check")).unwrap();
+        assert!(gpu.units_fault().is_none());
+    }
 }

@@ -4,6 +4,7 @@ mod backend;
 mod cache;
 mod device;
 mod gpu;
+mod inline;
 pub mod measure;
 pub mod ops;
 mod parts;

@@ -1,6 +1,8 @@
 //! What a device can do at most: the figures that others are compared with.
 
 use crate::gpu::{Gpu, floats, to_floats};
+use crate::ops::linear::UNITS8;
+use crate::selftest::linear::check_tiles;
 use ds4_engine::{Error, Result};
 use std::time::Instant;
 
@@ -23,16 +25,16 @@ const PRODUCT: &str = "
 @group(0) @binding(0) var<storage, read> a: array<f16>;
 @group(0) @binding(1) var<storage, read> b: array<f16>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
-var<workgroup> tile: array<f16, 512>;
+var<workgroup> tile: array<f16, 2u * EDGE * EDGE>;
 @compute @workgroup_size(WG)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    for (var i = lane; i < 256u; i += WG) { tile[i] = a[i]; tile[256u + i] = b[i]; }
+    for (var i = lane; i < EDGE * EDGE; i += WG) { tile[i] = a[i]; tile[EDGE * EDGE + i] = b[i]; }
     workgroupBarrier();
-    let x = coopLoadT<coop_mat16x16<f16, A>>(&tile[0], 16u);
-    let y = coopLoadT<coop_mat16x16<f16, B>>(&tile[256], 16u);
-    var z = coopLoadT<coop_mat16x16<f32, C>>(&c[0], 16u);
+    let x = coopLoadT<UNIT<f16, A>>(&tile[0], EDGE);
+    let y = coopLoadT<UNIT<f16, B>>(&tile[EDGE * EDGE], EDGE);
+    var z = coopLoadT<UNIT<f32, C>>(&c[0], EDGE);
     z = coopMultiplyAdd(x, y, z);
-    coopStoreT(z, &c[0], 16u);
+    coopStoreT(z, &c[0], EDGE);
 }";
 
 /// Bytes a second of a large copy, read and written bytes counted. `bytes` should exceed every cache.
@@ -80,23 +82,40 @@ pub fn dispatch_seconds(gpu: &Gpu) -> Result<(f64, f64)> {
     Ok(((many.0 - few.0) / 4000.0, (many.1 - few.1) / 4000.0))
 }
 
-/// Whether the matrix units compute what they should: a product of 16 × 16 row-major matrices added to a third.
+/// Whether the matrix units of 16×16×16 compute what they should: a product of row-major matrices added to a third.
 ///
 /// # Errors
 /// The kernel does not compile, the device failed, or the product is wrong.
 pub fn check_matrix_units(gpu: &Gpu) -> Result<()> {
+    check_product(gpu, 16)
+}
+
+/// The same of those of 8×8×8, and whether tiles on them are right.
+///
+/// # Errors
+/// A kernel does not compile, the device failed, or a product is wrong.
+pub fn check_small_matrix_units(gpu: &Gpu) -> Result<()> {
+    check_product(gpu, UNITS8.edge)?;
+    let verdict = check_tiles(gpu, Some(&UNITS8))?;
+    let what = || verdict.finding.clone().unwrap_or_else(|| "nothing was compared".to_owned());
+    if verdict.is_right() { Ok(()) } else { Err(Error::Device(format!("tiles on matrix units are wrong: {}", what()))) }
+}
+
+fn check_product(gpu: &Gpu, edge: usize) -> Result<()> {
     let width = gpu.caps().subgroup.unwrap_or(32);
-    let kernel = gpu.kernel("matrix units", &[("WG", width)], &[PRODUCT])?;
+    let text = PRODUCT.replace("UNIT", &format!("coop_mat{edge}x{edge}"));
+    let kernel = gpu.kernel_of("matrix units", &[("WG", width), ("EDGE", edge as u32)], &text)?;
     let value = |i: usize, m: usize| ((i * m) % 7) as f32 - 3.0;
-    let (a, b): (Vec<f32>, Vec<f32>) = (0..256).map(|i| (value(i, 5), value(i, 3))).unzip();
+    let all = edge * edge;
+    let (a, b): (Vec<f32>, Vec<f32>) = (0..all).map(|i| (value(i, 5), value(i, 3))).unzip();
     let half = |v: &[f32]| v.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect::<Vec<u8>>();
     let (a_on, b_on) = (gpu.buffer_of("a", &half(&a))?, gpu.buffer_of("b", &half(&b))?);
-    let c_on = gpu.buffer_of("c", &floats(&(0..256).map(|i| i as f32).collect::<Vec<_>>()))?;
+    let c_on = gpu.buffer_of("c", &floats(&(0..all).map(|i| i as f32).collect::<Vec<_>>()))?;
     gpu.dispatch(&kernel, &[&a_on, &b_on, &c_on], &[], [1, 1, 1])?;
-    let got = to_floats(&gpu.download(&c_on, 0, 1024)?);
+    let got = to_floats(&gpu.download(&c_on, 0, 4 * all as u64)?);
     for (i, got) in got.iter().enumerate() {
-        let (row, column) = (i / 16, i % 16);
-        let want = i as f32 + (0..16).map(|k| a[row * 16 + k] * b[k * 16 + column]).sum::<f32>();
+        let (row, column) = (i / edge, i % edge);
+        let want = i as f32 + (0..edge).map(|k| a[row * edge + k] * b[k * edge + column]).sum::<f32>();
         if *got != want {
             return Err(Error::Device(format!("matrix units give {got} at {row}, {column}, not {want}")));
         }

@@ -71,7 +71,7 @@ fn unroll(text: &str, constants: &HashMap<String, u32>) -> String {
         match parse(from, constants) {
             Some((name, turns, body, after)) => {
                 for turn in 0..turns {
-                    let body = replace_word(body, name, &format!("{turn}u"));
+                    let body = replace_words(body, &[(name, &format!("{turn}u"))]);
                     out.push_str("{\n");
                     out.push_str(&unroll(&body, constants));
                     out.push_str("}\n");
@@ -109,16 +109,18 @@ fn parse<'a>(text: &'a str, constants: &HashMap<String, u32>) -> Option<(&'a str
     None
 }
 
-/// `text` with the variable `name` replaced; members of that name stay.
-fn replace_word(text: &str, name: &str, by: &str) -> String {
+/// `text` with the variables of these names replaced; members of the same names stay.
+pub(crate) fn replace_words(text: &str, by: &[(&str, &str)]) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(is_word) {
         let end = rest[start..].find(|c| !is_word(c)).map_or(rest.len(), |n| start + n);
         let is_member = rest[..start].ends_with('.');
+        let word = &rest[start..end];
+        let new = by.iter().find(|(name, _)| *name == word && !is_member).map_or(word, |(_, new)| new);
         out.push_str(&rest[..start]);
-        out.push_str(if &rest[start..end] == name && !is_member { by } else { &rest[start..end] });
+        out.push_str(new);
         rest = &rest[end..];
     }
     out.push_str(rest);

@@ -5,7 +5,7 @@ use ds4_engine::kv::RowFormat;
 use ds4_engine::steering::{Scales, Steering};
 use ds4_engine::{Config, DrafterOptions, Engine, EngineOptions, Logits, Pairing, Rows, Wish};
 use ds4_gguf::File;
-use ds4_gpu::{Caps, Gpu, GpuBackend, GpuOptions};
+use ds4_gpu::{Caps, Gpu, GpuBackend, GpuOptions, measure};
 use naga::back::msl;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::BTreeMap;
@@ -58,6 +58,8 @@ fn every_kernel_translates_to_metal() {
     let here = Gpu::open(None).unwrap().caps();
     let apple = Caps { subgroup: Some(32), f16: true, matrix8: true, matrix16: false, ..here };
     let nvidia = Caps { subgroup: Some(32), f16: true, matrix8: false, matrix16: true, ..here };
+    // As the library describes Macs: it does not know the width of their subgroups.
+    let mac = Caps { subgroup: None, is_software: false, ..apple };
     let wide = Caps { subgroup: Some(64), ..apple };
     let narrow = Caps { subgroup: Some(16), ..apple };
     let models = [
@@ -66,23 +68,54 @@ fn every_kernel_translates_to_metal() {
         ("models/demo/ds4-demo-f16.gguf", true),
         ("crates/engine/tests/data/s-q8.gguf", false),
     ];
-    let mut count = 0;
-    for caps in [apple, nvidia, wide, narrow, here.plain()] {
+    let (mut count, mut on_units) = (0, 0);
+    for caps in [apple, mac, nvidia, wide, narrow, here.plain()] {
         for (model, is_trained) in models {
             for precision in [Precision::Exact, Precision::Fast] {
                 let rows = if is_trained { RowFormat::Native } else { RowFormat::Unrounded };
                 for (name, source) in sources(model, precision, rows, caps) {
-                    translate(&name, &source);
+                    let text = translate(&name, &source);
                     count += 1;
+                    if source.contains("coop_mat8x8") {
+                        check_units(&name, &text);
+                        on_units += 1;
+                    }
                 }
             }
         }
     }
-    println!("{count} kernels");
-    assert!(count > 100);
+    println!("{count} kernels, {on_units} on units of 8×8");
+    assert!(count > 100 && on_units > 20);
 }
 
-fn translate(name: &str, source: &str) {
+#[test]
+fn the_check_of_small_units_translates_to_metal() {
+    let gpu = Gpu::open(None).unwrap();
+    let caps = Caps { subgroup: None, f16: true, matrix8: true, ..gpu.caps() };
+    let gpu = gpu.collecting(caps);
+    // Nothing is computed here, which it finds.
+    assert!(measure::check_small_matrix_units(&gpu).is_err());
+    let [(name, source)] = &gpu.collected()[..] else { panic!("it goes on after what is wrong") };
+    let text = translate(name, source);
+    assert!(text.contains("simdgroup_multiply_accumulate(d,a,b,c)"), "{text}");
+}
+
+/// The units load from and store to memory of single values: Metal converts no pointers to vectors.
+fn check_units(name: &str, text: &str) {
+    assert!(text.contains("simdgroup_multiply_accumulate(d,a,b,c)"), "{name}");
+    assert!(text.contains("simdgroup_half8x8 NagaCooperativeLoad(const threadgroup half* ptr"), "{name}");
+    let type_of = |variable: &str| {
+        let before = text.split(&format!("& {variable}")).next().unwrap_or_default();
+        before.rsplit(' ').next().unwrap_or_default().to_owned()
+    };
+    for (variable, element) in [("tile_w", "half"), ("tile_x", "half"), ("staged", "float")] {
+        let kind = type_of(variable);
+        assert!(text.contains(&format!("struct {kind} {{\n    {element} inner[")), "{name}: {variable} is a {kind}");
+    }
+}
+
+/// The text in Metal's language.
+fn translate(name: &str, source: &str) -> String {
     let module =
         naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
@@ -91,4 +124,5 @@ fn translate(name: &str, source: &str) {
     let (text, _) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(text.contains("kernel void"), "{name}");
+    text
 }

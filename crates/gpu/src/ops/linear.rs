@@ -4,6 +4,7 @@ use super::hyper::{Before, EXPANDED_ROWS_MAX, Expand, STRETCH_LEAST, Stretch};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
+use crate::inline::inlined;
 use crate::parts;
 use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
 use crate::weights::Matrix;
@@ -18,11 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PASS_ROWS_MAX: usize = BYTE_ROWS_MAX;
 /// Width of the subgroups that share a matrix product on matrix units.
 const UNITS_SUBGROUP: u32 = 32;
-/// Workgroup memory for tiles of 128×128, and of 128×64, on matrix units.
+/// Workgroup memory for tiles of 128×128 on matrix units.
 const UNITS_BYTES: u32 = 48 << 10;
-const UNITS_BYTES_LEAST: u32 = 40 << 10;
-/// Matrix rows of a tile on matrix units.
-const UNITS_OUT: usize = 128;
 /// Workgroups that a large device needs to be busy: two for each of its cores.
 const WORKGROUPS_LEAST: u32 = 256;
 /// Most rows that leave as bytes for a norm: every team of the next product sums up the squares of all of them.
@@ -101,6 +99,63 @@ macro_rules! part {
     };
 }
 
+/// Matrix units as `kernels/linear/matmul_units.wgsl` uses them.
+#[derive(Debug)]
+pub struct Units {
+    /// Rows and columns of a product.
+    pub edge: usize,
+    /// Its text.
+    pub products: &'static str,
+    /// Text of tiles in workgroup memory.
+    pub memory: &'static str,
+    /// Threads of a workgroup.
+    pub threads: u32,
+    /// Matrix rows of a tile.
+    pub out: usize,
+    /// Activation rows of a tile, with how many subgroups are side by side along them: the largest first.
+    pub tiles: &'static [(usize, usize)],
+    /// Columns that a tile has at a time.
+    pub cols: usize,
+    /// Workgroup memory for all but the largest.
+    pub bytes_least: u32,
+}
+
+/// Units of 16×16×16.
+pub static UNITS16: Units = Units {
+    edge: UNITS_TILE,
+    products: part!("units16"),
+    memory: part!("tile_pairs"),
+    threads: THREADS,
+    out: 128,
+    tiles: &[(128, 2), (64, 2), (TILE_ROWS_LEAST, 1)],
+    cols: 64,
+    bytes_least: 40 << 10,
+};
+
+/// Units of 8×8×8, on GPUs with fewer registers and 32 KB of workgroup memory, which several workgroups should share.
+pub static UNITS8: Units = Units {
+    edge: 8,
+    products: part!("units8"),
+    memory: part!("tile_values"),
+    threads: 128,
+    out: 64,
+    tiles: &[(64, 2), (TILE_ROWS_LEAST, 2)],
+    cols: 32,
+    bytes_least: 16 << 10,
+};
+
+impl Units {
+    /// Those of a device that takes many rows through them.
+    fn of(caps: Caps, precision: Precision) -> Option<&'static Self> {
+        let fits = |units: &Self| precision == Precision::Fast && caps.f16 && caps.workgroup_bytes >= units.bytes_least;
+        let has_width = caps.subgroup == Some(UNITS_SUBGROUP);
+        // Metal does not tell the width; units of another one would not have passed the check (`Gpu::open`).
+        let may_have_width = has_width || caps.subgroup.is_none();
+        let all = [(caps.matrix16 && has_width, &UNITS16), (caps.matrix8 && may_have_width, &UNITS8)];
+        all.into_iter().find(|(has, units)| *has && fits(units)).map(|(_, units)| units)
+    }
+}
+
 /// What workgroups do with their rows of the first matrix at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Ending {
@@ -170,7 +225,7 @@ pub struct Linear {
     precision: Precision,
     tuning: Tuning,
     limits: Limits,
-    has_units: bool,
+    units: Option<&'static Units>,
     kernels: Mutex<HashMap<Key, Arc<Kernel>>>,
     lattice: Buffer,
     /// For tiles: rows in half precision for matrix units, or else normed ones.
@@ -197,27 +252,38 @@ impl Linear {
     /// # Errors
     /// Out of memory.
     pub fn tuned(gpu: &Gpu, precision: Precision, limits: Limits, tuning: Tuning) -> Result<Self> {
+        Self::with_units(gpu, precision, limits, tuning, Units::of(gpu.caps(), precision))
+    }
+
+    /// The same with these matrix units, or with none, whatever the device has.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn with_units(
+        gpu: &Gpu,
+        precision: Precision,
+        limits: Limits,
+        tuning: Tuning,
+        units: Option<&'static Units>,
+    ) -> Result<Self> {
         let (pass_rows, expanded_rows) =
             (tuning.pass_rows.clamp(1, PASS_ROWS_MAX), tuning.expanded_rows.min(EXPANDED_ROWS_MAX));
         let tuning = Tuning { pass_rows, expanded_rows, ..tuning };
         let lattice: Vec<u32> = GRID.iter().flat_map(|point| [*point as u32, (*point >> 32) as u32]).collect();
         let pass_rows = limits.rows.min(tuning.pass_rows);
         let caps = gpu.caps();
-        let has_units = precision == Precision::Fast
-            && caps.matrix16
-            && caps.subgroup == Some(UNITS_SUBGROUP)
-            && caps.workgroup_bytes >= UNITS_BYTES_LEAST;
         let tuning = match caps.workgroup_bytes {
             ..UNITS_BYTES => Tuning { tile_rows: 64, ..tuning },
             _ => tuning,
         };
         let many = if limits.rows > pass_rows { limits.rows } else { 0 };
-        let (half_rows, normed_rows) = if has_units { (many.max(FEW_UNITS_ROWS), 0) } else { (0, many) };
+        let few = if has_few_units(units) { FEW_UNITS_ROWS } else { 0 };
+        let (half_rows, normed_rows) = if units.is_some() { (many.max(few), 0) } else { (0, many) };
         Ok(Self {
             precision,
             tuning,
             limits,
-            has_units,
+            units,
             kernels: Mutex::default(),
             lattice: gpu.buffer_of("lattice", &words(&lattice))?,
             halves: gpu.buffer("half-precision activations", (2 * half_rows * limits.cols) as u64)?,
@@ -228,7 +294,7 @@ impl Linear {
 
     /// Whether many rows go through matrix units, which take activations in half precision.
     pub(crate) fn has_units(&self) -> bool {
-        self.has_units
+        self.units.is_some()
     }
 
     /// The input in front of `m` for `rows` rows at a time.
@@ -265,17 +331,16 @@ impl Linear {
 
     /// Tiles for about `rows` rows of each of `matrices` matrices with `out` rows.
     pub(crate) fn tile(&self, rows: usize, out: usize, matrices: usize) -> Tile {
-        if !self.has_units {
+        let Some(units) = self.units else {
             return Tile { out: 64, rows: TILE_ROWS_LEAST, units: None };
-        }
-        let fits = |tile: &usize| {
-            let workgroups = matrices * out.div_ceil(UNITS_OUT) * rows.div_ceil(*tile);
+        };
+        let fits = |(tile, _): &&(usize, usize)| {
+            let workgroups = matrices * out.div_ceil(units.out) * rows.div_ceil(*tile);
             *tile <= self.tuning.tile_rows && 3 * rows > 2 * tile && workgroups as u32 >= WORKGROUPS_LEAST / 2
         };
-        match [128, 64].into_iter().find(fits) {
-            Some(rows) => Tile { out: UNITS_OUT, rows, units: Some(2) },
-            None => Tile { out: UNITS_OUT, rows: TILE_ROWS_LEAST, units: Some(1) },
-        }
+        let found = units.tiles.iter().find(fits).or(units.tiles.last());
+        let (rows, along_rows) = found.copied().unwrap_or((TILE_ROWS_LEAST, 1));
+        Tile { out: units.out, rows, units: Some(along_rows) }
     }
 
     /// Most tiles of `slots` slots of `experts` experts, whatever their size.
@@ -479,7 +544,7 @@ impl Linear {
                 && u.per_group.is_multiple_of(UNITS_TILE)
                 && !has_lattice(&[*u])
         };
-        self.has_units && (FEW_UNITS_LEAST..=FEW_UNITS_ROWS).contains(&rows) && uses.iter().all(fits)
+        has_few_units(self.units) && (FEW_UNITS_LEAST..=FEW_UNITS_ROWS).contains(&rows) && uses.iter().all(fits)
     }
 
     /// Rows in half precision times several matrices.
@@ -611,7 +676,7 @@ impl Linear {
         norm: Option<(&Vector, f32)>,
     ) -> Result<&'a Buffer> {
         match norm {
-            _ if self.has_units => self.halve(gpu, rows, x, norm),
+            _ if self.has_units() => self.halve(gpu, rows, x, norm),
             Some((norm, eps)) => self.normalize(gpu, rows, x, norm, eps),
             None => Ok(&x.buffer),
         }
@@ -652,7 +717,7 @@ impl Linear {
         w_use.out = w.shape.rows / groups;
         let key = Key::Tile { w: w_use, tile, slots: per_x };
         let kernel = self.kernel(key, |_| {
-            let (source, constants) = tile_source(self.precision, w_use, tile, per_x, self.tuning.prefetch);
+            let (source, constants) = tile_source(self.precision, w_use, self.units, tile, per_x, self.tuning.prefetch);
             source.build(gpu, "tiles", &[w_use], 1, &constants)
         })?;
         let mut buffers = vec![x];
@@ -783,6 +848,7 @@ impl Linear {
 fn tile_source(
     precision: Precision,
     w: Use,
+    units: Option<&Units>,
     tile: Tile,
     slots_per_x: Option<usize>,
     prefetch: bool,
@@ -798,25 +864,34 @@ fn tile_source(
     source.add_matrices(&[w], Some("f32"), None);
     let mut constants =
         vec![("BR", tile.out as u32), ("BT", tile.rows as u32), ("SLOTS_PER_X", slots_per_x.unwrap_or(1) as u32)];
-    match tile.units {
+    match units.zip(tile.units) {
         None => source.add(part!("matmul")),
-        Some(along_rows) => {
-            let subgroups = (THREADS / UNITS_SUBGROUP) as usize;
-            let pieces = 16 / w.vectors();
+        Some((units, along_rows)) => {
+            let subgroups = (units.threads / UNITS_SUBGROUP) as usize;
+            let pieces = units.cols / (4 * w.vectors());
+            let edge = units.edge;
+            source.set_threads(units.threads);
             constants.extend([
                 ("SUBGROUP", UNITS_SUBGROUP),
+                ("UNIT", edge as u32),
+                ("COLS", units.cols as u32),
                 ("PIECES", pieces as u32),
-                ("FETCH_W", (tile.out * pieces) as u32 / THREADS),
-                ("FETCH_X", (tile.rows * 16) as u32 / THREADS),
+                ("FETCH_W", (tile.out * pieces) as u32 / units.threads),
+                ("FETCH_X", (tile.rows * units.cols / 4) as u32 / units.threads),
                 ("SG_T", along_rows as u32),
-                ("FR", (tile.out / 16 / (subgroups / along_rows)) as u32),
-                ("FT", (tile.rows / 16 / along_rows) as u32),
+                ("FR", (tile.out / edge / (subgroups / along_rows)) as u32),
+                ("FT", (tile.rows / edge / along_rows) as u32),
             ]);
             source.add(&format!("const PREFETCH: bool = {prefetch};"));
-            source.add(part!("matmul_units"));
+            source.add(&inlined(&format!("{}\n{}", units.memory, units.products), part!("matmul_units")));
         }
     }
     (source, constants)
+}
+
+/// Whether a few rows have a kernel on these units.
+fn has_few_units(units: Option<&Units>) -> bool {
+    units.is_some_and(|units| units.edge == UNITS_TILE)
 }
 
 /// Subgroups that share the columns of a tile of a few rows.
@@ -871,59 +946,92 @@ mod tests {
     use super::*;
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
+    const CAPS: Caps = Caps {
+        subgroup: Some(UNITS_SUBGROUP),
+        f16: true,
+        matrix16: true,
+        matrix8: false,
+        timestamps: false,
+        workgroup_bytes: 48 << 10,
+        workgroup_threads: 1024,
+        binding_bytes: 1 << 30,
+        is_software: false,
+    };
+
+    fn used(format: Format) -> Use {
+        Use {
+            format,
+            out: 2048,
+            cols: 4096,
+            planes: [0, 1 << 20, 1 << 21, 1 << 22],
+            input: Input::Float,
+            batch: 9,
+            x_width: 4096,
+            width: 2048,
+            per_group: 2048,
+        }
+    }
+
+    fn valid(text: &str) {
+        let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text)).unwrap();
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+        validator.validate(&module).map_err(|e| e.emit_to_string(text)).unwrap();
+    }
+
     /// Matrix units are rare where tests run, so that at least the language must be right.
     #[test]
     fn products_on_matrix_units_are_valid() {
-        let caps = Caps {
-            subgroup: Some(UNITS_SUBGROUP),
-            f16: true,
-            matrix16: true,
-            matrix8: false,
-            timestamps: false,
-            workgroup_bytes: 48 << 10,
-            workgroup_threads: 1024,
-            binding_bytes: 1 << 30,
-            is_software: false,
-        };
+        let caps = CAPS;
         for format in Format::ALL {
-            for (rows, along_rows) in [(32, 1), (64, 2), (128, 2)] {
-                for slots in [None, Some(6)] {
-                    let w = Use {
-                        format,
-                        out: 2048,
-                        cols: 4096,
-                        planes: [0, 1 << 20, 1 << 21, 1 << 22],
-                        input: Input::Float,
-                        batch: 1,
-                        x_width: 4096,
-                        width: 2048,
-                        per_group: 2048,
-                    };
-                    let tile = Tile { out: 128, rows, units: Some(along_rows) };
-                    let (source, constants) = tile_source(Precision::Fast, w, tile, slots, rows > 64);
-                    let text = source.text(caps, &[w], 1, &constants);
-                    let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
-                    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
-                    validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
+            for units in [&UNITS16, &UNITS8] {
+                for (rows, along_rows) in units.tiles.iter().copied() {
+                    for slots in [None, Some(6)] {
+                        let tile = Tile { out: units.out, rows, units: Some(along_rows) };
+                        let w = Use { batch: 1, ..used(format) };
+                        let (source, constants) =
+                            tile_source(Precision::Fast, w, Some(units), tile, slots, rows > TILE_ROWS_LEAST);
+                        valid(&source.text(caps, &[w], 1, &constants));
+                    }
                 }
             }
-            let w = Use {
-                format,
-                out: 2048,
-                cols: 4096,
-                planes: [0, 1 << 20, 1 << 21, 1 << 22],
-                input: Input::Float,
-                batch: 9,
-                x_width: 4096,
-                width: 2048,
-                per_group: 2048,
-            };
+            let w = used(format);
             let uses = [w, Use { format: Format::F16, ..w }];
             let (source, constants) = few_units_source(Precision::Fast, 9, &uses);
-            let text = source.text(caps, &uses, 1, &constants);
-            let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text)).unwrap();
-            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
-            validator.validate(&module).map_err(|e| e.emit_to_string(&text)).unwrap();
+            valid(&source.text(caps, &uses, 1, &constants));
         }
+    }
+
+    #[test]
+    fn tiles_are_as_large_as_rows_and_workgroups_allow() {
+        let gpu = Gpu::open(None).unwrap();
+        let limits = Limits { rows: 512, cols: 256, normed_cols: 256 };
+        let tile = |units, rows, out, matrices| {
+            let tuning = Tuning::of(Precision::Fast);
+            let linear = Linear::with_units(&gpu, Precision::Fast, limits, tuning, Some(units)).unwrap();
+            let tile = linear.tile(rows, out, matrices);
+            (tile.out, tile.rows, tile.units)
+        };
+        // As in the check of units of 8×8.
+        assert_eq!(tile(&UNITS8, 40, 70, 1), (64, 32, Some(2)));
+        assert_eq!(tile(&UNITS8, 44, 8, 128), (64, 64, Some(2)));
+        assert_eq!(tile(&UNITS8, 512, 4096, 1), (64, 64, Some(2)));
+        assert_eq!(tile(&UNITS16, 40, 70, 1), (128, 32, Some(1)));
+        // The software device has too little workgroup memory for the largest.
+        assert_eq!(tile(&UNITS16, 512, 4096, 1), (128, 64, Some(2)));
+    }
+
+    #[test]
+    fn units_are_those_of_the_device() {
+        let none = Caps { subgroup: Some(32), matrix16: false, workgroup_bytes: 32 << 10, ..CAPS };
+        let edge = |caps: Caps| Units::of(caps, Precision::Fast).map(|units| units.edge);
+        // The library does not know how wide subgroups of Macs are.
+        let mac = Caps { subgroup: None, matrix8: true, ..none };
+        assert_eq!((edge(CAPS), edge(mac), edge(none)), (Some(16), Some(8), None));
+        assert_eq!(edge(Caps { matrix8: true, ..CAPS }), Some(16));
+        assert_eq!(edge(Caps { subgroup: Some(64), ..mac }), None);
+        assert_eq!(edge(Caps { f16: false, ..mac }), None);
+        assert_eq!(edge(Caps { subgroup: None, ..CAPS }), None);
+        assert!(Units::of(mac, Precision::Exact).is_none());
+        assert!(has_few_units(Some(&UNITS16)) && !has_few_units(Some(&UNITS8)) && !has_few_units(None));
     }
 }

@@ -160,7 +160,7 @@ impl Source {
         Self { text, bindings: 0, threads: THREADS }
     }
 
-    /// Another number of threads than `THREADS`, a multiple of it, for kernels without the lattice.
+    /// Another number of threads than `THREADS`.
     pub(crate) fn set_threads(&mut self, threads: u32) {
         self.threads = threads;
     }

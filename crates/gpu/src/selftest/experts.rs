@@ -122,10 +122,33 @@ impl Layer {
         checked: &[usize],
         what: &str,
     ) -> Result<()> {
+        let limits = self.linear_limits();
+        self.check_by(verdict, gpu, Linear::new(gpu, precision, limits)?, routes, checked, what)
+    }
+
+    /// The same by `linear`, made for [`Layer::linear_limits`].
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn check_by(
+        &self,
+        verdict: &mut Verdict,
+        gpu: &Gpu,
+        linear: Linear,
+        routes: &[(u32, f32)],
+        checked: &[usize],
+        what: &str,
+    ) -> Result<()> {
         let rows = routes.len() / self.limits.used;
-        let run = Run::new(self, gpu, precision, rows)?;
+        let run = Run::by(self, gpu, linear, rows)?;
         run.go(self, gpu, &routes_on(gpu, routes)?)?;
         self.compare(verdict, gpu, &run, routes, checked, what)
+    }
+
+    /// Sizes of its products.
+    pub fn linear_limits(&self) -> Limits {
+        let ExpertLimits { rows, embd, .. } = self.limits;
+        Limits { rows, cols: embd, normed_cols: embd }
     }
 
     /// The same with experts that a router chooses, whose logits are those of a product, and whose choice is that of the router's own kernel.
@@ -205,7 +228,7 @@ impl Layer {
         checked: &[usize],
         what: &str,
     ) -> Result<()> {
-        let (ExpertLimits { embd, used, .. }, rows, precision) = (self.limits, run.rows, run.precision);
+        let (ExpertLimits { embd, used, .. }, rows, precision) = (self.limits, run.rows, run.linear.precision());
         let found = run.y.read(gpu, rows)?;
         let (mean_most, most) = if precision == Precision::Exact { EXACT } else { FAST };
         for r in checked.iter().copied() {
@@ -232,7 +255,6 @@ impl Layer {
 /// What a step of `rows` rows needs besides weights.
 struct Run {
     rows: usize,
-    precision: Precision,
     linear: Linear,
     experts: Experts,
     values: Vec<f32>,
@@ -242,14 +264,17 @@ struct Run {
 
 impl Run {
     fn new(layer: &Layer, gpu: &Gpu, precision: Precision, rows: usize) -> Result<Self> {
+        Self::by(layer, gpu, Linear::new(gpu, precision, layer.linear_limits())?, rows)
+    }
+
+    fn by(layer: &Layer, gpu: &Gpu, linear: Linear, rows: usize) -> Result<Self> {
         let embd = layer.limits.embd;
-        let linear = Linear::new(gpu, precision, Limits { rows: layer.limits.rows, cols: embd, normed_cols: embd })?;
         let experts = Experts::new(gpu, &linear, layer.limits)?;
         // Small enough that not everything is clamped.
         let scale = 0.1 * (256.0 / embd as f32).sqrt();
         let values: Vec<f32> = Random(rows as u64).values(rows * embd).iter().map(|v| v * scale).collect();
         let (h, y) = (Rows::of(gpu, &values, embd)?, super::linear::poisoned(gpu, rows, embd)?);
-        Ok(Self { rows, precision, linear, experts, values, h, y })
+        Ok(Self { rows, linear, experts, values, h, y })
     }
 
     fn go(&self, layer: &Layer, gpu: &Gpu, routes: &crate::gpu::Buffer) -> Result<()> {

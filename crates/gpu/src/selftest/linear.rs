@@ -4,7 +4,7 @@ use super::weights::{Random, Weights, block_most, close, matrix_bytes, product, 
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, words};
 use crate::ops::hyper::{Before, Expand};
-use crate::ops::linear::{Limits, Linear};
+use crate::ops::linear::{Limits, Linear, Tuning, Units};
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
 use ds4_engine::backend::MatrixShape;
@@ -140,6 +140,31 @@ fn check_output(
         Product { what: &what, precision, w, x: &values, x_width: cols, out: &out, out_width: embd, per_group: embd };
     compare(verdict, &product);
     Ok(())
+}
+
+/// Products of many rows, by tiles of each size that these units have: a matrix, and groups so many that the largest tiles are taken.
+///
+/// # Errors
+/// A kernel does not compile, or the device failed.
+pub fn check_tiles(gpu: &Gpu, units: Option<&'static Units>) -> Result<Verdict> {
+    let precision = Precision::Fast;
+    let limits = Limits { rows: 44, cols: 4096, normed_cols: 128 };
+    let linear = Linear::with_units(gpu, precision, limits, Tuning::of(precision), units)?;
+    let mut verdict = Verdict::default();
+    for (format, groups, per_group, cols, rows) in [(Format::F16, 1, 70, 128, 40), (Format::Q8_0, 128, 8, 32, 44)] {
+        let (mut random, width, n) = (Random(18), groups * cols, groups * per_group);
+        let w = Weights::random(gpu, &mut random, format, shape(n, cols, 1))?;
+        let values = random.values(rows * width);
+        let (x, out) = (Rows::of(gpu, &values, width)?, poisoned(gpu, rows, n)?);
+        linear.project_grouped(gpu, rows, groups, &w.matrix, &x, &out)?;
+        let (what, out) = (format!("{format}, {groups} groups"), out.read(gpu, rows)?);
+        let (what, x) = (what.as_str(), &values[..]);
+        compare(
+            &mut verdict,
+            &Product { what, precision, w: &w, x, x_width: width, out: &out, out_width: n, per_group },
+        );
+    }
+    Ok(verdict)
 }
 
 /// At most about `most` of `n` numbers, spread evenly, the first and the last among them.
