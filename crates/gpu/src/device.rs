@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 pub const BINDING_BYTES_MAX: u64 = (1 << 31) - 4096;
 /// Bytes of immediates that every kernel may use.
 pub const IMMEDIATE_BYTES: u32 = 64;
+/// Widths of subgroups that kernels can use.
+pub(crate) const SUBGROUP_WIDTHS: std::ops::RangeInclusive<u32> = 4..=128;
 
 /// What a device offers beyond the plain minimum. Kernels choose their variant by these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +97,7 @@ fn caps(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Caps {
     let (features, limits) = (adapter.features(), adapter.limits());
     let has = |feature| features.contains(feature);
     let width = info.subgroup_min_size;
-    let is_one_width = width == info.subgroup_max_size && width.is_power_of_two() && (4..=128).contains(&width);
+    let is_one_width = width == info.subgroup_max_size && width.is_power_of_two() && SUBGROUP_WIDTHS.contains(&width);
     let products = adapter.cooperative_matrix_properties();
     let is_product = |size: u32| {
         use wgpu::CooperativeScalarType::{F16, F32};
@@ -210,6 +212,8 @@ pub(crate) struct Opened {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) faults: Faults,
+    /// Whether subgroups are of one width that only a kernel can tell.
+    pub(crate) hides_width: bool,
 }
 
 /// Opens device number `choice`; without one the first that is no software, or the first of all.
@@ -229,9 +233,13 @@ pub(crate) fn open(choice: Option<usize>) -> Result<Opened> {
     if !adapter.features().contains(wgpu::Features::IMMEDIATES) {
         return fails(format!("{info} lacks immediates; update its driver, or use --backend cpu"));
     }
+    // For Metal the library tells the widths of all GPUs there are, but those of one are alike.
+    let hides_width = info.caps.subgroup.is_none()
+        && adapter.get_info().backend == wgpu::Backend::Metal
+        && adapter.features().contains(wgpu::Features::SUBGROUP);
     let mut features = wgpu::Features::IMMEDIATES;
     let optional = [
-        (info.caps.subgroup.is_some(), wgpu::Features::SUBGROUP),
+        (info.caps.subgroup.is_some() || hides_width, wgpu::Features::SUBGROUP),
         (info.caps.f16, wgpu::Features::SHADER_F16),
         (info.caps.timestamps, wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
         (info.caps.matrix16 || info.caps.matrix8, wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
@@ -258,5 +266,5 @@ pub(crate) fn open(choice: Option<usize>) -> Result<Opened> {
             on_loss.note(format!("it was lost ({what}); start ds4 again, saved conversations go on"));
         }
     });
-    Ok(Opened { info, device, queue, faults })
+    Ok(Opened { info, device, queue, faults, hides_width })
 }

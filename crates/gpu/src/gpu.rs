@@ -142,8 +142,8 @@ impl Gpu {
     }
 
     fn unchecked(choice: Option<usize>) -> Result<Self> {
-        let device::Opened { info, device, queue, faults } = device::open(choice)?;
-        Ok(Self {
+        let device::Opened { info, device, queue, faults, hides_width } = device::open(choice)?;
+        let mut gpu = Self {
             caps: info.caps,
             units_fault: None,
             info,
@@ -157,7 +157,13 @@ impl Gpu {
             allocated: AtomicU64::new(0),
             dispatched: AtomicU64::new(0),
             collected: None,
-        })
+        };
+        if hides_width {
+            // Where that fails, kernels do without subgroups.
+            gpu.caps.subgroup = measure::subgroup_width(&gpu).ok().flatten();
+            gpu.info.caps.subgroup = gpu.caps.subgroup;
+        }
+        Ok(gpu)
     }
 
     /// The same device, on which nothing is computed: kernels for devices of other capabilities are collected, not compiled.

@@ -1,5 +1,6 @@
 //! What a device can do at most: the figures that others are compared with.
 
+use crate::device::SUBGROUP_WIDTHS;
 use crate::gpu::{Gpu, floats, to_floats};
 use crate::ops::linear::UNITS8;
 use crate::selftest::linear::check_tiles;
@@ -20,6 +21,16 @@ const CHAIN: &str = "
 @group(0) @binding(0) var<storage, read_write> a: array<u32>;
 @compute @workgroup_size(WG)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) { a[id.x] += 1u; }";
+
+const WIDTH: &str = "
+@group(0) @binding(0) var<storage, read_write> found: array<vec2<u32>>;
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(local_invocation_index) thread: u32,
+    @builtin(subgroup_size) width: u32,
+    @builtin(subgroup_invocation_id) lane: u32) {
+    found[thread] = vec2<u32>(width, lane);
+}";
 
 const PRODUCT: &str = "
 @group(0) @binding(0) var<storage, read> a: array<f16>;
@@ -82,6 +93,27 @@ pub fn dispatch_seconds(gpu: &Gpu) -> Result<(f64, f64)> {
     Ok(((many.0 - few.0) / 4000.0, (many.1 - few.1) / 4000.0))
 }
 
+/// Threads of a subgroup, as a kernel of 256 threads finds them. `None` where subgroups are not all alike, or are not threads in their order.
+///
+/// # Errors
+/// The kernel does not compile, or the device failed.
+pub fn subgroup_width(gpu: &Gpu) -> Result<Option<u32>> {
+    const THREADS: u32 = 256;
+    let kernel = gpu.kernel("subgroup width", &[("WG", THREADS)], &[WIDTH])?;
+    let found = gpu.buffer("widths", 8 * u64::from(THREADS))?;
+    gpu.dispatch(&kernel, &[&found], &[], [1, 1, 1])?;
+    let bytes = gpu.download(&found, 0, 8 * u64::from(THREADS))?;
+    let found: Vec<u32> = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+    Ok(uniform_width(&found))
+}
+
+/// The width of subgroups of threads in their order, from (width, number in the subgroup) of each thread.
+fn uniform_width(found: &[u32]) -> Option<u32> {
+    let width = found.first().copied().filter(|width| SUBGROUP_WIDTHS.contains(width) && width.is_power_of_two())?;
+    let is_so = |(thread, pair): (u32, &[u32; 2])| *pair == [width, thread % width];
+    (0..).zip(found.as_chunks().0).all(is_so).then_some(width)
+}
+
 /// Whether the matrix units of 16×16×16 compute what they should: a product of row-major matrices added to a third.
 ///
 /// # Errors
@@ -121,4 +153,27 @@ fn check_product(gpu: &Gpu, edge: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_width_of_subgroups_is_what_the_driver_says() {
+        let gpu = Gpu::open(None).unwrap();
+        if let Some(width) = gpu.caps().subgroup {
+            assert_eq!(subgroup_width(&gpu).unwrap(), Some(width));
+        }
+    }
+
+    #[test]
+    fn subgroups_of_other_threads_have_no_width() {
+        let pairs = |of: &dyn Fn(u32) -> [u32; 2]| (0..64).flat_map(of).collect::<Vec<u32>>();
+        assert_eq!(uniform_width(&pairs(&|thread| [32, thread % 32])), Some(32));
+        assert_eq!(uniform_width(&pairs(&|thread| [32, thread / 2])), None);
+        assert_eq!(uniform_width(&pairs(&|thread| [if thread < 32 { 32 } else { 16 }, thread % 32])), None);
+        assert_eq!(uniform_width(&pairs(&|_| [1, 0])), None);
+        assert_eq!(uniform_width(&[]), None);
+    }
 }
