@@ -149,6 +149,7 @@ impl Model {
             chunk,
             context: compute.context,
             drafter,
+            tuning: None,
             loaded: Box::new(move |bytes| progress.set((bytes >> 20) as usize)),
         };
         let backend = GpuBackend::new(&self.file, &self.config, options).map_err(|error| match error {

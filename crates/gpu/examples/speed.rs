@@ -195,6 +195,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         chunk: args.chunk,
         context,
         drafter: block.clone(),
+        tuning: None,
         loaded: Box::new(|_| ()),
     };
     let opening = Instant::now();

@@ -7,7 +7,7 @@ use crate::ops::compressor::{Compressing, Preparing, Selection};
 use crate::ops::draft::{self, Norms};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use crate::ops::hyper::{self, Before, Expand, Hyper, Site};
-use crate::ops::linear::{Limits, Linear};
+use crate::ops::linear::{Limits, Linear, Tuning};
 use crate::ops::route::{Router, Routing};
 use crate::ops::steer;
 use crate::rows::{Rows, Vector};
@@ -43,6 +43,8 @@ pub struct GpuOptions {
     pub context: usize,
     /// The file with the draft block, if tokens are to be drafted.
     pub drafter: Option<Arc<File>>,
+    /// The choice of kernels; without one the usual for any device. Exact arithmetic always has the usual.
+    pub tuning: Option<Tuning>,
     /// Is told how many bytes of weights are on the device, after each tensor.
     pub loaded: Box<dyn Fn(u64) + Send + Sync>,
 }
@@ -160,7 +162,9 @@ impl GpuBackend {
             ff: config.expert_ff,
             embd: config.embd,
         };
-        let linear = Linear::new(&gpu, options.precision, limits)?;
+        let tuning = options.tuning.filter(|_| options.precision == Precision::Fast);
+        let tuning = tuning.unwrap_or_else(|| Tuning::of(options.precision));
+        let linear = Linear::tuned(&gpu, options.precision, limits, tuning)?;
         Ok(Self {
             hyper: Hyper::new(&gpu, config, rows, options.precision)?,
             experts: Experts::new(&gpu, &linear, expert_limits)?,

@@ -14,6 +14,7 @@ mod shape;
 mod snapshot;
 mod spirv;
 mod step;
+pub mod tune;
 mod unroll;
 mod upload;
 pub mod weights;

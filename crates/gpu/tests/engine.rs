@@ -15,8 +15,16 @@ use std::sync::Arc;
 fn on(gpu: Gpu, model: &Path, precision: Precision, rows: RowFormat, chunk: usize) -> Engine<GpuBackend> {
     let file = Arc::new(File::open(model).unwrap());
     let config = Config::from_file(&file).unwrap();
-    let options =
-        GpuOptions { device: None, precision, rows, chunk, context: 512, drafter: None, loaded: Box::new(|_| ()) };
+    let options = GpuOptions {
+        device: None,
+        precision,
+        rows,
+        chunk,
+        context: 512,
+        drafter: None,
+        tuning: None,
+        loaded: Box::new(|_| ()),
+    };
     let backend = GpuBackend::on(gpu, &file, &config, options).unwrap();
     Engine::new(file, config, backend, EngineOptions { context: 512, chunk }).unwrap()
 }

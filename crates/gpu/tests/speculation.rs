@@ -32,8 +32,16 @@ const CONTEXT: usize = 2048;
 fn backend(gpu: Gpu, file: &File, precision: Precision, drafter: Option<Arc<File>>) -> GpuBackend {
     let config = Config::from_file(file).unwrap();
     let rows = RowFormat::Native;
-    let options =
-        GpuOptions { device: None, precision, rows, chunk: 128, context: CONTEXT, drafter, loaded: Box::new(|_| ()) };
+    let options = GpuOptions {
+        device: None,
+        precision,
+        rows,
+        chunk: 128,
+        context: CONTEXT,
+        drafter,
+        tuning: None,
+        loaded: Box::new(|_| ()),
+    };
     GpuBackend::on(gpu, file, &config, options).unwrap()
 }
 
@@ -357,6 +365,7 @@ fn a_file_without_the_block_is_refused() {
         chunk: 128,
         context: CONTEXT,
         drafter: Some(Arc::clone(&file)),
+        tuning: None,
         loaded: Box::new(|_| ()),
     };
     let error = GpuBackend::on(Gpu::open(None).unwrap(), &file, &config, options).err().unwrap();

@@ -35,6 +35,7 @@ fn gpu_engine() -> Engine<GpuBackend> {
         chunk: OPTIONS.chunk,
         context: OPTIONS.context,
         drafter: None,
+        tuning: None,
         loaded: Box::new(|_| ()),
     };
     let backend = GpuBackend::on(Gpu::open(None).unwrap(), &file, &config, options).unwrap();

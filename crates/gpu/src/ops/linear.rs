@@ -19,7 +19,7 @@ const PASS_ROWS_MAX: usize = BYTE_ROWS_MAX;
 /// Width of the subgroups that share a matrix product on matrix units.
 const UNITS_SUBGROUP: u32 = 32;
 /// Workgroup memory for tiles of 128×128, and of 128×64, on matrix units.
-const UNITS_BYTES: u32 = 48 << 10;
+pub(crate) const UNITS_BYTES: u32 = 48 << 10;
 const UNITS_BYTES_LEAST: u32 = 40 << 10;
 /// Matrix rows of a tile on matrix units.
 const UNITS_OUT: usize = 128;
@@ -42,8 +42,8 @@ const FEW_UNITS_AHEAD: u32 = 2;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
-/// What may be chosen by timing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What may be chosen by timing: `tune` does so for what does not change the arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuning {
     /// Rows that one pass over the weights serves, at most 16; more go through tiles.
     pub pass_rows: usize,
@@ -179,6 +179,14 @@ pub struct Linear {
     no_norm: Buffer,
 }
 
+/// Whether many rows go through matrix units.
+pub(crate) fn has_units(caps: Caps, precision: Precision) -> bool {
+    precision == Precision::Fast
+        && caps.matrix16
+        && caps.subgroup == Some(UNITS_SUBGROUP)
+        && caps.workgroup_bytes >= UNITS_BYTES_LEAST
+}
+
 fn wrong(what: String) -> Error {
     Error::Device(what)
 }
@@ -203,10 +211,7 @@ impl Linear {
         let lattice: Vec<u32> = GRID.iter().flat_map(|point| [*point as u32, (*point >> 32) as u32]).collect();
         let pass_rows = limits.rows.min(tuning.pass_rows);
         let caps = gpu.caps();
-        let has_units = precision == Precision::Fast
-            && caps.matrix16
-            && caps.subgroup == Some(UNITS_SUBGROUP)
-            && caps.workgroup_bytes >= UNITS_BYTES_LEAST;
+        let has_units = has_units(caps, precision);
         let tuning = match caps.workgroup_bytes {
             ..UNITS_BYTES => Tuning { tile_rows: 64, ..tuning },
             _ => tuning,
