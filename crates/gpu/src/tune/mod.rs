@@ -215,7 +215,7 @@ pub struct Tried {
     pub parameter: Parameter,
     /// The value.
     pub value: u32,
-    /// Its time, of that of the best before it. `None` where it does not run here.
+    /// Its time, of that of the best before it. `None` where it does not run here, or the time was over before it was known.
     pub ratio: Option<f64>,
     /// Whether it became the best.
     pub is_better: bool,
@@ -263,7 +263,7 @@ pub fn tune_with(
     watch: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Tuned> {
     let start = Instant::now();
-    let mut trials = Trials::new(gpu, experts, plan)?;
+    let mut trials = Trials::new(gpu, experts, plan, start)?;
     let is_timed = |work: &Work| trials.has(*work);
     let parameters: Vec<(Parameter, Vec<u32>)> = Parameter::ALL
         .into_iter()
