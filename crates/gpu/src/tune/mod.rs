@@ -20,6 +20,7 @@ use ds4_engine::{Precision, Result};
 use ds4_gguf::File;
 use ds4_quant::Format;
 use search::search;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 use trials::{Trials, Work};
 
@@ -244,7 +245,7 @@ pub enum End {
 }
 
 /// Chooses for fast arithmetic on `gpu`, which should have nothing else to do, and whose memory of up to 256 MB and scratch this takes
-/// meanwhile. `watch` is told how many of how many values were tried, and answers whether to go on.
+/// meanwhile. `watch` is told again and again how many of how many values were tried, and answers whether to go on.
 ///
 /// # Errors
 /// The device failed, or has too little memory.
@@ -263,22 +264,31 @@ pub fn tune_with(
     watch: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Tuned> {
     let start = Instant::now();
-    let mut trials = Trials::new(gpu, experts, plan, start)?;
+    let mut trials = Trials::new(gpu, experts, plan)?;
     let is_timed = |work: &Work| trials.has(*work);
     let parameters: Vec<(Parameter, Vec<u32>)> = Parameter::ALL
         .into_iter()
         .filter(|parameter| parameter.works().iter().any(is_timed))
         .map(|parameter| (parameter, parameter.values(gpu.caps(), experts)))
         .collect();
-    let tuned = search(
-        Tuning::of(Precision::Fast),
-        &parameters,
-        &mut |done, total| match (watch(done, total), start.elapsed() < plan.limit) {
+    // Asked in the middle of a value too: on a slow device one takes seconds.
+    let (watch, at) = (RefCell::new(watch), Cell::new((0, 0)));
+    let end = || {
+        let (done, total) = at.get();
+        match ((watch.borrow_mut())(done, total), start.elapsed() < plan.limit) {
             (false, _) => Some(End::Stopped),
             (true, false) => Some(End::Limit),
             (true, true) => None,
+        }
+    };
+    let tuned = search(
+        Tuning::of(Precision::Fast),
+        &parameters,
+        &mut |done, total| {
+            at.set((done, total));
+            end()
         },
-        &mut |parameter, best, other| trials.ratio(parameter.works(), best, other),
+        &mut |parameter, best, other| trials.ratio(parameter.works(), best, other, &|| end().is_some()),
     );
     gpu.forget_groups();
     Ok(tuned)

@@ -79,7 +79,6 @@ pub(super) struct Trials<'a> {
     /// Input and output of prompts, where they are timed.
     prompt: Option<[Rows; 2]>,
     made: HashMap<(Work, Tuning), Made>,
-    start: Instant,
 }
 
 impl Routed {
@@ -112,8 +111,7 @@ impl Routed {
 }
 
 impl<'a> Trials<'a> {
-    /// `start` is when the time of the plan began.
-    pub(super) fn new(gpu: &'a Gpu, experts: ExpertFormats, plan: Plan, start: Instant) -> Result<Self> {
+    pub(super) fn new(gpu: &'a Gpu, experts: ExpertFormats, plan: Plan) -> Result<Self> {
         let (embd, mut random) = (plan.embd, Random(3));
         let of = shape(embd, 2 * embd, 1);
         let mut dense = vec![Weights::random(gpu, &mut random, Format::Q8_0, of)?];
@@ -137,7 +135,6 @@ impl<'a> Trials<'a> {
             routed: Routed::new(gpu, experts, &plan, left)?,
             prompt: has_prompts.then(prompt).transpose()?,
             made: HashMap::new(),
-            start,
             dense,
             gpu,
             plan,
@@ -157,13 +154,21 @@ impl<'a> Trials<'a> {
     /// The time of `other` as a part of that of `best`: the mean over all `works`.
     ///
     /// # Errors
-    /// One of them does not run, or the time is over.
-    pub(super) fn ratio(&mut self, works: &[Work], best: Tuning, other: Tuning) -> Result<f64> {
+    /// One of them does not run, or `is_over` said so.
+    pub(super) fn ratio(
+        &mut self,
+        works: &[Work],
+        best: Tuning,
+        other: Tuning,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<f64> {
+        let over = || Error::Device("nothing more is to be tried".to_owned());
+        let check = || if is_over() { Err(over()) } else { Ok(()) };
         let works: Vec<Work> = works.iter().copied().filter(|work| self.has(*work)).collect();
         // All is compiled before anything is measured, so that the device does not idle in between.
         for work in &works {
-            self.in_time()?;
             for tuning in [best, other] {
+                check()?;
                 self.make(*work, tuning)?;
                 self.seconds(*work, tuning, 1)?;
             }
@@ -177,10 +182,11 @@ impl<'a> Trials<'a> {
         }
         let mut sum = 0.0;
         for work in &works {
-            self.in_time()?;
+            check()?;
             let one = self.seconds(*work, best, 1)?;
             let calls = ((self.plan.seconds / one) as usize).clamp(1, CALLS_MAX);
             let ratios = (0..self.plan.rounds.max(1)).map(|round| {
+                check()?;
                 // Whatever drifts favours neither.
                 let order = if round % 2 == 0 { [best, other] } else { [other, best] };
                 let [a, b] = order.map(|tuning| self.seconds(*work, tuning, calls));
@@ -190,11 +196,6 @@ impl<'a> Trials<'a> {
             sum += median(ratios.collect::<Result<_>>()?);
         }
         Ok(sum / works.len() as f64)
-    }
-
-    fn in_time(&self) -> Result<()> {
-        let over = || Error::Device("the time for choosing kernels is over".to_owned());
-        (self.start.elapsed() < self.plan.limit).then_some(()).ok_or_else(over)
     }
 
     fn make(&mut self, work: Work, tuning: Tuning) -> Result<()> {
