@@ -3,11 +3,14 @@
 use anyhow::{Context, Result};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Exit code of a run that Ctrl-C ended: 128 and the signal's number, as shells have it.
 pub const EXIT_CODE: u8 = 130;
+
+/// The first one of this process.
+static INSTALLED: OnceLock<Interrupt> = OnceLock::new();
 
 /// Whether Ctrl-C was pressed.
 #[derive(Clone)]
@@ -20,7 +23,14 @@ impl Interrupt {
         // Actions run in this order: the first signal finds the flag unset, the second finds it set.
         flag::register_conditional_default(SIGINT, Arc::clone(&requested)).context("cannot handle Ctrl-C")?;
         flag::register(SIGINT, Arc::clone(&requested)).context("cannot handle Ctrl-C")?;
-        Ok(Self(requested))
+        let interrupt = Self(requested);
+        INSTALLED.get_or_init(|| interrupt.clone());
+        Ok(interrupt)
+    }
+
+    /// Where Ctrl-C was taken over: whether it was pressed, for work that is asked for from many places.
+    pub fn installed() -> Option<Self> {
+        INSTALLED.get().cloned()
     }
 
     /// Whether the work under way should end; after this, Ctrl-C is as if it had not been pressed.

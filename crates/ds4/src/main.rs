@@ -65,6 +65,7 @@ mod steering;
 mod text;
 mod tiny_model;
 mod tokenize;
+mod tuning;
 mod vectors;
 
 use anyhow::Result;

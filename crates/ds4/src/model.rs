@@ -7,6 +7,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::single::{One, Single};
 use crate::steering;
+use crate::tuning;
 use anyhow::{Context, Result, anyhow};
 use ds4_chat::EffortTable;
 use ds4_engine::Precision;
@@ -146,17 +147,18 @@ impl Model {
         // A file without the block is refused below.
         let draft_bytes = drafter.as_ref().and_then(|file| ds4_gpu::draft_weight_bytes(file).ok()).unwrap_or(0);
         let all = ds4_gpu::weight_bytes(&self.file) + draft_bytes;
+        let tuning = tuning::for_model(&gpu, compute.precision, &self.file);
         let progress = Progress::start("loading", "MB", (all >> 20) as usize);
         let options = GpuOptions {
-            device: compute.device,
             precision: compute.precision,
             rows: compute.rows,
             chunk,
             context: compute.context,
             drafter,
+            tuning,
             loaded: Box::new(move |bytes| progress.set((bytes >> 20) as usize)),
         };
-        let backend = GpuBackend::on(gpu, &self.file, &self.config, options).map_err(|error| match error {
+        let backend = GpuBackend::new(gpu, &self.file, &self.config, options).map_err(|error| match error {
             error @ ds4_engine::Error::DraftBlock(_) => self.named(error),
             other => other.into(),
         })?;

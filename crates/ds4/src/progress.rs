@@ -1,6 +1,7 @@
 //! A bar on standard error, only where a person can see it.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
     /// Shows `label` and how many of `total` things are done.
-    pub fn start(label: &'static str, things: &'static str, total: usize) -> Self {
+    pub fn start(label: impl Into<Cow<'static, str>>, things: &'static str, total: usize) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }

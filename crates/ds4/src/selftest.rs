@@ -4,10 +4,13 @@ use crate::args::SelftestArgs;
 use crate::interrupt::{self, Interrupt};
 use crate::output::{self, JsonFile};
 use crate::progress::Progress;
+use crate::tuning;
 use anyhow::{Result, bail};
 use ds4_gpu::selftest::{Case, Outcome, Shapes, Speed, cases};
+use ds4_gpu::tune::{self, End, ExpertFormats, Tuned};
 use ds4_gpu::{DeviceInfo, Gpu, measure};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +37,9 @@ pub fn run(args: &SelftestArgs) -> Result<ExitCode> {
     let file = JsonFile::create(&path)?;
     output::print(&format!("{info}, driver {}\n", info.driver))?;
     let mut report = Report { limits: limits(&device, &interrupt)?, ..Report::default() };
+    if args.only.is_empty() && !is_small && !info.caps.is_software {
+        report.choose(&info)?;
+    }
     let progress = Progress::start("testing", "cases", chosen.len());
     for (case, variant) in &chosen {
         if interrupt.is_requested() {
@@ -212,16 +218,81 @@ fn speed_json(speed: &Speed) -> Value {
     })
 }
 
+fn names(experts: ExpertFormats) -> String {
+    experts.map(|format| format.to_string()).join(" ")
+}
+
+/// For people: the kernels chosen for these experts, and a line for each other value.
+fn choice_text(experts: ExpertFormats, tuned: &Result<Tuned, String>) -> String {
+    let names = names(experts);
+    match tuned {
+        Ok(tuned) => {
+            let values: Vec<String> =
+                tune::values(&tuned.tuning).iter().map(|(name, value)| format!("{name} {value}")).collect();
+            let end = match tuned.end {
+                End::Whole => "",
+                End::Limit => "; not all was tried in the time it may take",
+                End::Stopped => "; not kept, because it was interrupted",
+            };
+            let mut text = format!("chosen for experts of {names}: {}{end}\n", values.join(", "));
+            for tried in &tuned.tried {
+                let (name, value) = (tried.parameter.name(), tried.value);
+                let ratio = tried.ratio.map_or_else(|| "not measured".to_owned(), |r| format!("{r:.3} of the time"));
+                let better = if tried.is_better { ", better" } else { "" };
+                text += &format!("       {name:16} {value:5}  {ratio}{better}\n");
+            }
+            text
+        }
+        Err(error) => format!("nothing chosen for experts of {names}: {}\n", output::printable(error)),
+    }
+}
+
+fn choice_json(experts: ExpertFormats, tuned: &Result<Tuned, String>) -> Value {
+    let tried = |tried: &tune::Tried| {
+        json!({
+            "name": tried.parameter.name(), "value": tried.value, "of_the_time": tried.ratio,
+            "is_better": tried.is_better,
+        })
+    };
+    let end = |end| match end {
+        End::Whole => "whole",
+        End::Limit => "limit",
+        End::Stopped => "stopped",
+    };
+    match tuned {
+        Ok(tuned) => json!({
+            "experts": names(experts), "end": end(tuned.end),
+            "values": tune::values(&tuned.tuning).into_iter().collect::<BTreeMap<_, _>>(),
+            "tried": tuned.tried.iter().map(tried).collect::<Vec<_>>(),
+        }),
+        Err(error) => json!({ "experts": names(experts), "error": error }),
+    }
+}
+
 /// All that goes to the file.
 #[derive(Default)]
 struct Report {
     limits: Value,
+    choices: Vec<Value>,
     cases: Vec<Value>,
     wrong: usize,
     failed: usize,
 }
 
 impl Report {
+    /// Chooses the kernels of both published models again; what is found is kept for them.
+    fn choose(&mut self, info: &DeviceInfo) -> Result<()> {
+        for experts in [tune::Q2, tune::Q4] {
+            let tuned = tuning::again(info, experts).map_err(|error| error.to_string());
+            output::print(&choice_text(experts, &tuned))?;
+            self.choices.push(choice_json(experts, &tuned));
+            if tuned.is_ok_and(|tuned| tuned.end == End::Stopped) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, found: &Found<'_>) {
         self.wrong += usize::from(found.state() == "wrong");
         self.failed += usize::from(found.state() == "failed");
@@ -249,6 +320,7 @@ impl Report {
                 "matrix_units": details.as_ref().map(|details| &details.matrix_units),
             },
             "measured": self.limits,
+            "choices": self.choices,
             "is_whole": is_whole,
             "wrong": self.wrong,
             "failed": self.failed,
@@ -260,7 +332,10 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ds4_engine::Precision;
+    use ds4_gpu::ops::linear::Tuning;
     use ds4_gpu::selftest::Verdict;
+    use ds4_gpu::tune::Parameter;
 
     fn found(case: &Case, verdict: Result<Verdict, String>) -> Found<'_> {
         let result = verdict.map(|verdict| Outcome { verdict, speeds: Vec::new() });
@@ -283,6 +358,23 @@ mod tests {
         assert_eq!(states, ["right", "wrong", "wrong", "failed"]);
         assert_eq!(report.cases[1]["finding"], "value 3 is 5, not 3");
         assert_eq!(report.cases[3]["finding"], "no memory");
+    }
+
+    #[test]
+    fn what_was_chosen_is_told() {
+        let tuning = Tuning { team_rows: 4, ..Tuning::of(Precision::Fast) };
+        let better = tune::Tried { parameter: Parameter::TeamRows, value: 4, ratio: Some(0.9), is_better: true };
+        let none = tune::Tried { parameter: Parameter::Prefetch, value: 0, ratio: None, is_better: false };
+        let tuned = Ok(Tuned { tuning, tried: vec![better, none], end: End::Limit });
+        let text = choice_text(tune::Q2, &tuned);
+        assert!(text.contains("IQ2_XXS IQ2_XXS Q2_K: team_rows 4, lattice_copies 4"), "{text}");
+        assert!(text.contains("0.900 of the time, better") && text.contains("not measured"), "{text}");
+        let json = choice_json(tune::Q2, &tuned);
+        assert_eq!((&json["values"]["team_rows"], &json["end"]), (&4.into(), &"limit".into()));
+        assert_eq!((&json["tried"][0]["of_the_time"], &json["tried"][1]["of_the_time"]), (&0.9.into(), &Value::Null));
+        let failed = Err("no memory".to_owned());
+        assert!(choice_text(tune::Q4, &failed).contains("Q4_K Q4_K Q4_K: no memory"));
+        assert_eq!(choice_json(tune::Q4, &failed)["error"], "no memory");
     }
 
     #[test]

@@ -14,15 +14,20 @@ const KIND: &str = "json";
 /// Most characters of a conversation's first words in the list.
 const TITLE_CHARACTERS: usize = 60;
 
-/// `$XDG_CACHE_HOME/ds4/kv` or `~/.cache/ds4/kv`.
-///
-/// # Errors
-/// Neither is known.
-pub fn default_dir() -> Result<PathBuf> {
+/// `$XDG_CACHE_HOME/ds4` or `~/.cache/ds4`, if either is known.
+pub fn cache_dir() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || Some(PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?).join(".cache"));
-    let cache = cache.or_else(home).context("no home directory is known; name a directory with --kv-dir")?;
-    Ok(cache.join("ds4").join("kv"))
+    Some(cache.or_else(home)?.join("ds4"))
+}
+
+/// `kv` in it.
+///
+/// # Errors
+/// It is not known.
+pub fn default_dir() -> Result<PathBuf> {
+    let cache = cache_dir().context("no home directory is known; name a directory with --kv-dir")?;
+    Ok(cache.join("kv"))
 }
 
 /// The directory that was named, or the usual one.

@@ -189,18 +189,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let longest = args.lengths.iter().max().copied().unwrap_or(0);
     let context = longest + 8 * DECODED + args.chunk;
     let options = GpuOptions {
-        device: args.device,
         precision: if args.exact { Precision::Exact } else { Precision::Fast },
         rows: RowFormat::Native,
         chunk: args.chunk,
         context,
         drafter: block.clone(),
+        tuning: None,
         loaded: Box::new(|_| ()),
     };
     let opening = Instant::now();
     let gpu = Gpu::open(args.device)?;
     let opening = opening.elapsed().as_secs_f64();
-    let backend = GpuBackend::on(gpu, &file, &config, options)?;
+    let backend = GpuBackend::new(gpu, &file, &config, options)?;
     let drafter = block.map(|file| DrafterOptions { file, pairing: Pairing::Next });
     let options = EngineOptions { context, chunk: args.chunk };
     let mut engine = Engine::with_drafter(file, config, backend, options, drafter.as_ref())?;

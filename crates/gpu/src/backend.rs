@@ -7,7 +7,7 @@ use crate::ops::compressor::{Compressing, Preparing, Selection};
 use crate::ops::draft::{self, Norms};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
 use crate::ops::hyper::{self, Before, Expand, Hyper, Site};
-use crate::ops::linear::{Limits, Linear};
+use crate::ops::linear::{Limits, Linear, Tuning};
 use crate::ops::route::{Router, Routing};
 use crate::ops::steer;
 use crate::rows::{Rows, Vector};
@@ -31,8 +31,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How to set up a [`GpuBackend`].
 pub struct GpuOptions {
-    /// Which device; without it the first that is no software.
-    pub device: Option<usize>,
     /// Arithmetic.
     pub precision: Precision,
     /// Storage of KV rows.
@@ -43,6 +41,8 @@ pub struct GpuOptions {
     pub context: usize,
     /// The file with the draft block, if tokens are to be drafted.
     pub drafter: Option<Arc<File>>,
+    /// The choice of kernels; without one the usual for any device. Exact arithmetic always has the usual.
+    pub tuning: Option<Tuning>,
     /// Is told how many bytes of weights are on the device, after each tensor.
     pub loaded: Box<dyn Fn(u64) + Send + Sync>,
 }
@@ -110,19 +110,11 @@ fn check_types<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> Result<
 }
 
 impl GpuBackend {
-    /// Opens the device and makes the buffers that do not depend on weights.
+    /// Makes the buffers that do not depend on weights.
     ///
     /// # Errors
-    /// No such device; the model and its context do not fit its memory; sizes that the kernels cannot handle.
-    pub fn new(file: &File, config: &Config, options: GpuOptions) -> Result<Self> {
-        Self::on(Gpu::open(options.device)?, file, config, options)
-    }
-
-    /// The same on a device that is open already.
-    ///
-    /// # Errors
-    /// As [`GpuBackend::new`].
-    pub fn on(gpu: Gpu, file: &File, config: &Config, options: GpuOptions) -> Result<Self> {
+    /// The model and its context do not fit the device's memory; sizes that the kernels cannot handle.
+    pub fn new(gpu: Gpu, file: &File, config: &Config, options: GpuOptions) -> Result<Self> {
         check_types(file.tensors())?;
         let gpu = Arc::new(gpu);
         let rows = options.chunk.min(options.context).max(1);
@@ -160,7 +152,9 @@ impl GpuBackend {
             ff: config.expert_ff,
             embd: config.embd,
         };
-        let linear = Linear::new(&gpu, options.precision, limits)?;
+        let tuning = options.tuning.filter(|_| options.precision == Precision::Fast);
+        let tuning = tuning.unwrap_or_else(|| Tuning::of(options.precision));
+        let linear = Linear::tuned(&gpu, options.precision, limits, tuning)?;
         Ok(Self {
             hyper: Hyper::new(&gpu, config, rows, options.precision)?,
             experts: Experts::new(&gpu, &linear, expert_limits)?,

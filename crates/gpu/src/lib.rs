@@ -15,6 +15,7 @@ mod shape;
 mod snapshot;
 mod spirv;
 mod step;
+pub mod tune;
 mod unroll;
 mod upload;
 pub mod weights;

@@ -16,8 +16,8 @@ fn on(gpu: Gpu, model: &Path, precision: Precision, rows: RowFormat, chunk: usiz
     let file = Arc::new(File::open(model).unwrap());
     let config = Config::from_file(&file).unwrap();
     let options =
-        GpuOptions { device: None, precision, rows, chunk, context: 512, drafter: None, loaded: Box::new(|_| ()) };
-    let backend = GpuBackend::on(gpu, &file, &config, options).unwrap();
+        GpuOptions { precision, rows, chunk, context: 512, drafter: None, tuning: None, loaded: Box::new(|_| ()) };
+    let backend = GpuBackend::new(gpu, &file, &config, options).unwrap();
     Engine::new(file, config, backend, EngineOptions { context: 512, chunk }).unwrap()
 }
 

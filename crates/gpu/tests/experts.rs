@@ -4,8 +4,10 @@ mod support;
 
 use ds4_engine::Precision;
 use ds4_gpu::ops::experts::ExpertLimits;
+use ds4_gpu::ops::linear::Tuning;
 use ds4_gpu::selftest::Verdict;
 use ds4_gpu::selftest::experts::{FLOAT, Layer, MIXED, Q2, Q4, random_routes};
+use ds4_gpu::tune::{self, Parameter};
 use ds4_gpu::{Caps, Gpu};
 use ds4_quant::Format;
 use support::{devices, right};
@@ -61,6 +63,21 @@ fn loops_written_out() {
             let mut verdict = Verdict::default();
             layer.check_routed(&mut verdict, &gpu, precision, rows).unwrap();
             right("a router", &verdict);
+        }
+    }
+}
+
+#[test]
+fn every_tuning_computes_the_same() {
+    // Enough hidden values that teams take several at once, on the plain device, whose teams are wide.
+    let limits = ExpertLimits { rows: 2, used: 2, experts: 2, ff: 4096, embd: 256 };
+    for gpu in devices() {
+        let mut layer = Layer::new(&gpu, limits, Q2).unwrap();
+        for parameter in [Parameter::TeamRows, Parameter::LatticeCopies] {
+            for value in parameter.values(gpu.caps(), tune::Q2) {
+                layer = layer.tuned(parameter.with(Tuning::of(Precision::Fast), value));
+                check(&layer, &gpu, Precision::Fast, 2, &random_routes(limits, 2, 77), "q2");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use ds4_engine::Precision;
 use ds4_gpu::ops::linear::{Limits, Linear, Tuning};
 use ds4_gpu::selftest::Verdict;
 use ds4_gpu::selftest::linear::{self as selftest, Product, odd_cols};
+use ds4_gpu::tune::{self, Parameter};
 use ds4_gpu::weights::{Matrix, SharedTensors};
 use ds4_gpu::{Caps, Gpu, Rows, Vector};
 use ds4_quant::Format;
@@ -262,23 +263,64 @@ fn every_tuning_computes_the_same() {
     let all: Vec<Weights> = [Format::Q8_0, Format::F16, Format::Iq2Xxs, Format::Q2K]
         .map(|format| random_weights(&gpu, &mut random, format, shape(n, cols, 1)))
         .into();
-    let tunings = [
-        Tuning { team_rows: 1, lattice_copies: 4, q8_0_bytes_from: 1, ..usual },
-        Tuning { team_rows: 2, q8_0_bytes_from: 1, ..usual },
-        Tuning { team_rows: 4, lattice_copies: 16, q8_0_bytes_from: 17, ..usual },
-        Tuning { pass_rows: 2, ..usual },
+    // What is chosen by timing, and what is not.
+    let mut tunings = vec![
+        (Tuning { team_rows: 4, lattice_copies: 16, q8_0_bytes_from: 17, ..usual }, &[1, 3][..]),
+        (Tuning { pass_rows: 2, ..usual }, &[1, 3]),
     ];
-    for tuning in tunings {
-        let limits = Limits { rows: 64, cols: 4096, normed_cols: 4096 };
+    for parameter in Parameter::ALL {
+        let rows: &[usize] = match parameter {
+            Parameter::TeamRows | Parameter::LatticeCopies => &[1, 3],
+            // Enough for the largest tiles.
+            Parameter::TileRows | Parameter::Prefetch => &[40, 100],
+            // Tested below.
+            Parameter::ExpandThreads | Parameter::ExpandTeamRows | Parameter::ExpandedRows => continue,
+        };
+        let others = parameter.values(caps, tune::Q2).into_iter().map(|value| parameter.with(usual, value));
+        tunings.extend(others.filter(|tuning| *tuning != usual || parameter == Parameter::TeamRows).map(|t| (t, rows)));
+    }
+    for (tuning, rows) in tunings {
+        let limits = Limits { rows: 128, cols: 4096, normed_cols: 4096 };
         let linear = Linear::tuned(&gpu, Precision::Fast, limits, tuning).unwrap();
-        for w in &all {
-            for rows in [1, 3] {
+        let is_of_lattice = tuning == Tuning { lattice_copies: tuning.lattice_copies, ..usual } && tuning != usual;
+        for w in all.iter().filter(|w| !is_of_lattice || w.matrix.format == Format::Iq2Xxs) {
+            for rows in rows.iter().copied() {
                 let values = random.values(rows * cols);
                 let (x, out) = (Rows::of(&gpu, &values, cols).unwrap(), poisoned(&gpu, rows, n));
                 linear.project(&gpu, rows, &x, None, &[(&w.matrix, &out)]).unwrap();
                 let what = format!("{} {rows} rows, {tuning:?}", w.matrix.format);
                 check(&what, Precision::Fast, w, &values, cols, &out.read(&gpu, rows).unwrap(), n, n);
             }
+        }
+    }
+}
+
+#[test]
+fn every_tuning_expands_the_same() {
+    let gpu = Gpu::open(None).unwrap();
+    let of = |parameter: Parameter| parameter.values(gpu.caps(), tune::Q2);
+    let usual = Tuning::of(Precision::Fast);
+    let w = random_weights(&gpu, &mut Random(18), Format::Q8_0, shape(512, 256, 1));
+    let mut tunings = Vec::new();
+    for threads in of(Parameter::ExpandThreads) {
+        for team_rows in of(Parameter::ExpandTeamRows) {
+            let tuning = Parameter::ExpandThreads.with(usual, threads);
+            tunings.push(Parameter::ExpandTeamRows.with(tuning, team_rows));
+        }
+    }
+    tunings.extend(of(Parameter::TeamRows).into_iter().map(|rows| Parameter::TeamRows.with(usual, rows)));
+    tunings.extend(of(Parameter::ExpandedRows).into_iter().map(|rows| Parameter::ExpandedRows.with(usual, rows)));
+    for tuning in tunings {
+        let limits = Limits { rows: 4, cols: 256, normed_cols: 256 };
+        let linear = Linear::tuned(&gpu, Precision::Fast, limits, tuning).unwrap();
+        for rows in [1, 4] {
+            let mut verdict = Verdict::default();
+            if rows <= tuning.expanded_rows {
+                selftest::check_expanding(&mut verdict, &gpu, &linear, &w, rows, true).unwrap();
+            } else {
+                selftest::check_expanded_apart(&mut verdict, &gpu, &linear, &w, rows).unwrap();
+            }
+            right(&format!("{rows} rows, {tuning:?}"), &verdict);
         }
     }
 }

@@ -33,8 +33,8 @@ fn backend(gpu: Gpu, file: &File, precision: Precision, drafter: Option<Arc<File
     let config = Config::from_file(file).unwrap();
     let rows = RowFormat::Native;
     let options =
-        GpuOptions { device: None, precision, rows, chunk: 128, context: CONTEXT, drafter, loaded: Box::new(|_| ()) };
-    GpuBackend::on(gpu, file, &config, options).unwrap()
+        GpuOptions { precision, rows, chunk: 128, context: CONTEXT, drafter, tuning: None, loaded: Box::new(|_| ()) };
+    GpuBackend::new(gpu, file, &config, options).unwrap()
 }
 
 fn engine_on(gpu: Gpu, file: Arc<File>, precision: Precision, pairing: Option<Pairing>) -> Engine<GpuBackend> {
@@ -351,15 +351,15 @@ fn a_file_without_the_block_is_refused() {
     let file = demo("ds4-demo-q2.gguf");
     let config = Config::from_file(&file).unwrap();
     let options = GpuOptions {
-        device: None,
         precision: Precision::Exact,
         rows: RowFormat::Native,
         chunk: 128,
         context: CONTEXT,
         drafter: Some(Arc::clone(&file)),
+        tuning: None,
         loaded: Box::new(|_| ()),
     };
-    let error = GpuBackend::on(Gpu::open(None).unwrap(), &file, &config, options).err().unwrap();
+    let error = GpuBackend::new(Gpu::open(None).unwrap(), &file, &config, options).err().unwrap();
     assert!(matches!(error, ds4_engine::Error::DraftBlock(_)), "{error}");
     assert!(draft_weight_bytes(&file).is_err());
     let block = demo("ds4-demo-mtp.gguf");

@@ -29,15 +29,15 @@ fn gpu_engine() -> Engine<GpuBackend> {
     let file = file();
     let config = Config::from_file(&file).unwrap();
     let options = GpuOptions {
-        device: None,
         precision: Precision::Exact,
         rows: RowFormat::Unrounded,
         chunk: OPTIONS.chunk,
         context: OPTIONS.context,
         drafter: None,
+        tuning: None,
         loaded: Box::new(|_| ()),
     };
-    let backend = GpuBackend::on(Gpu::open(None).unwrap(), &file, &config, options).unwrap();
+    let backend = GpuBackend::new(Gpu::open(None).unwrap(), &file, &config, options).unwrap();
     Engine::new(file, config, backend, OPTIONS).unwrap()
 }
 

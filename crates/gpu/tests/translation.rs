@@ -24,8 +24,8 @@ fn sources(model: &str, precision: Precision, rows: RowFormat, caps: Caps) -> BT
     let block = block.exists().then(|| Arc::new(File::open(&block).unwrap()));
     let drafter = block.clone().map(|file| DrafterOptions { file, pairing: Pairing::Next });
     let loaded = Box::new(|_| ());
-    let options = GpuOptions { device: None, precision, rows, chunk: 512, context, drafter: block, loaded };
-    let backend = GpuBackend::on(gpu, &file, &config, options).unwrap();
+    let options = GpuOptions { precision, rows, chunk: 512, context, drafter: block, tuning: None, loaded };
+    let backend = GpuBackend::new(gpu, &file, &config, options).unwrap();
     let options = EngineOptions { context, chunk: 512 };
     let mut engine = Engine::with_drafter(file, config, backend, options, drafter.as_ref()).unwrap();
     let mut direction = vec![0.0; engine.config().embd * engine.config().layers.len()];

@@ -7,7 +7,8 @@ const EXAMPLES: &str = "\
 Every operation of the GPU backend is computed on random inputs and compared with a plain
 reference: at small and odd shapes, in the variant that this device takes and in the plain one
 that any device could; then at the shapes of DeepSeek V4 Flash, where it is also timed. No model
-is needed. All that was found goes to one file, to be sent as docs/selftests/README.md says.
+is needed. Where the model's shapes are tested, the choice of kernels that the first load of a
+model makes is made again and kept. All that was found goes to one file, to be sent as docs/selftests/README.md says.
 Exit code 1 if something is wrong.
 
 Examples:

@@ -20,7 +20,7 @@ const PASS_ROWS_MAX: usize = BYTE_ROWS_MAX;
 /// Width of the subgroups that share a matrix product on matrix units.
 const UNITS_SUBGROUP: u32 = 32;
 /// Workgroup memory for tiles of 128×128 on matrix units.
-const UNITS_BYTES: u32 = 48 << 10;
+pub(crate) const UNITS_BYTES: u32 = 48 << 10;
 /// Workgroups that a large device needs to be busy: two for each of its cores.
 const WORKGROUPS_LEAST: u32 = 256;
 /// Most rows that leave as bytes for a norm: every team of the next product sums up the squares of all of them.
@@ -40,8 +40,8 @@ const FEW_UNITS_AHEAD: u32 = 2;
 /// Rows of the smallest tile.
 const TILE_ROWS_LEAST: usize = 32;
 
-/// What may be chosen by timing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What may be chosen by timing: `tune` does so for what does not change the arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuning {
     /// Rows that one pass over the weights serves, at most 16; more go through tiles.
     pub pass_rows: usize,
@@ -232,6 +232,11 @@ pub struct Linear {
     halves: Buffer,
     normed: Rows,
     no_norm: Buffer,
+}
+
+/// Whether many rows go through matrix units.
+pub(crate) fn has_units(caps: Caps, precision: Precision) -> bool {
+    Units::of(caps, precision).is_some()
 }
 
 fn wrong(what: String) -> Error {

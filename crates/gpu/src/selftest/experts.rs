@@ -5,7 +5,7 @@ use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, floats, words};
 use crate::ops::experts::{EXPANDED_ROWS_MAX, ExpertLimits, ExpertWeights, Experts};
 use crate::ops::hyper::Expand;
-use crate::ops::linear::{Limits, Linear};
+use crate::ops::linear::{Limits, Linear, Tuning};
 use crate::ops::route::{Router, Routing, route};
 use crate::rows::{Rows, Vector};
 use ds4_engine::{Precision, Result};
@@ -37,6 +37,8 @@ pub const MIXED: Recipe = [Format::Q6K, Format::Q5K, Format::Iq2Xxs, Format::F32
 /// Experts of one layer.
 pub struct Layer {
     limits: ExpertLimits,
+    /// For fast arithmetic.
+    tuning: Tuning,
     gate: Weights,
     up: Weights,
     down: Weights,
@@ -57,6 +59,7 @@ impl Layer {
             |i: usize, rows, cols, count| Weights::random(gpu, &mut random, formats[i], shape(rows, cols, count));
         Ok(Self {
             limits,
+            tuning: Tuning::of(Precision::Fast),
             gate: make(0, ff, embd, experts)?,
             up: make(1, ff, embd, experts)?,
             down: make(2, embd, ff, experts)?,
@@ -66,7 +69,14 @@ impl Layer {
         })
     }
 
-    fn weights(&self) -> ExpertWeights<'_> {
+    /// The same with another choice of kernels.
+    #[must_use]
+    pub fn tuned(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
+    }
+
+    /// As the operation takes them.
+    pub(crate) fn weights(&self) -> ExpertWeights<'_> {
         ExpertWeights {
             gate: &self.gate.matrix,
             up: &self.up.matrix,
@@ -264,7 +274,8 @@ struct Run {
 
 impl Run {
     fn new(layer: &Layer, gpu: &Gpu, precision: Precision, rows: usize) -> Result<Self> {
-        Self::by(layer, gpu, Linear::new(gpu, precision, layer.linear_limits())?, rows)
+        let tuning = if precision == Precision::Fast { layer.tuning } else { Tuning::of(precision) };
+        Self::by(layer, gpu, Linear::tuned(gpu, precision, layer.linear_limits(), tuning)?, rows)
     }
 
     fn by(layer: &Layer, gpu: &Gpu, linear: Linear, rows: usize) -> Result<Self> {

@@ -64,7 +64,7 @@ fn sinkhorn(config: &Config, gate: impl Fn(usize) -> f64) -> Vec<f64> {
 }
 
 /// One site's weights, and a step's values, on both sides.
-pub(super) struct Streams {
+pub(crate) struct Streams {
     config: Config,
     hyper: Hyper,
     is_f16: bool,
@@ -84,7 +84,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) -> Result<Self> {
         let (config, mut random) = (config(embd), Random(embd as u64 + rows as u64));
         let mut project = random.values(VALUES * 4 * embd);
         if is_f16 {
@@ -126,7 +126,7 @@ impl Streams {
     }
 
     /// Lets `product` make an output, and expand it or not, then the streams are expanded if they are not, and collapsed.
-    pub(super) fn take<'a>(
+    pub(crate) fn take<'a>(
         &self,
         gpu: &Gpu,
         rows: usize,

@@ -18,6 +18,7 @@ mod timing;
 mod verdict;
 pub mod weights;
 
+pub(crate) use timing::WARM_SECONDS;
 pub use timing::{Speed, Work, time};
 pub use verdict::{Verdict, WORST};
 

@@ -10,7 +10,7 @@ const PROFILED_CALLS_MAX: usize = 20;
 
 /// Seconds of work before a measurement: a device that was idle, while something was uploaded or compiled, raises its clocks only slowly. An
 /// H200 that had been idle for some seconds was seen to take four times as long for the first tens of milliseconds.
-const WARM_SECONDS: f64 = 0.25;
+pub(crate) const WARM_SECONDS: f64 = 0.25;
 
 /// What one call has to do at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
