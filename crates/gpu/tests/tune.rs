@@ -79,7 +79,7 @@ fn only_what_matters_is_tried() {
     }
     assert_eq!(count(Parameter::LatticeCopies, plain, tune::Q4), 1);
     let large = Caps { workgroup_bytes: 48 << 10, ..plain };
-    let units = Caps { subgroup: Some(32), matrix16: true, workgroup_threads: 1024, ..large };
+    let units = Caps { subgroup: Some(32), f16: true, matrix16: true, workgroup_threads: 1024, ..large };
     assert_eq!(Parameter::LatticeCopies.values(large, tune::Q2), [4, 1, 2, 8, 16]);
     assert_eq!(Parameter::LatticeCopies.values(Caps { workgroup_bytes: 16 << 10, ..plain }, tune::Q2), [4, 1, 2]);
     assert_eq!(Parameter::ExpandThreads.values(units, tune::Q2), [1024, 512, 256]);
