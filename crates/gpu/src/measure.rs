@@ -2,7 +2,7 @@
 
 use crate::device::SUBGROUP_WIDTHS;
 use crate::gpu::{Gpu, floats, to_floats};
-use crate::ops::linear::UNITS8;
+use crate::ops::units::UNITS8;
 use crate::selftest::linear::check_tiles;
 use ds4_engine::{Error, Result};
 use std::time::Instant;

@@ -4,7 +4,8 @@ mod support;
 
 use ds4_engine::Precision;
 use ds4_gpu::ops::experts::ExpertLimits;
-use ds4_gpu::ops::linear::{Limits, Linear, Tuning, UNITS8, UNITS16, Units};
+use ds4_gpu::ops::linear::{Limits, Linear, Tuning};
+use ds4_gpu::ops::units::{UNITS8, UNITS16, Units};
 use ds4_gpu::selftest::Verdict;
 use ds4_gpu::selftest::experts::{FLOAT, Layer, MIXED, Q2, random_routes};
 use ds4_gpu::selftest::linear::{self as selftest, Product, odd_cols};

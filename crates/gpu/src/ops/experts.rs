@@ -1,9 +1,10 @@
 //! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
 
 use super::hyper::{Before, Expand, Stretch};
-use super::linear::{Linear, Slots, Tile};
+use super::linear::{Linear, Slots};
 use super::route::{self, Router};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
+use super::units::Tile;
 use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::rows::{BYTE_UNITS, Rows};
 use crate::weights::Matrix;

@@ -11,3 +11,4 @@ pub mod linear;
 pub mod route;
 mod source;
 pub mod steer;
+pub mod units;

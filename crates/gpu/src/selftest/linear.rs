@@ -4,7 +4,8 @@ use super::weights::{Random, Weights, block_most, close, matrix_bytes, product, 
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, words};
 use crate::ops::hyper::{Before, Expand};
-use crate::ops::linear::{Limits, Linear, Tuning, Units};
+use crate::ops::linear::{Limits, Linear, Tuning};
+use crate::ops::units::Units;
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
 use ds4_engine::backend::MatrixShape;

@@ -14,7 +14,8 @@ mod trials;
 
 use crate::device::Caps;
 use crate::gpu::Gpu;
-use crate::ops::linear::{Tuning, UNITS_BYTES, has_units};
+use crate::ops::linear::Tuning;
+use crate::ops::units::{UNITS_BYTES, has_units};
 use ds4_engine::weights::format_of;
 use ds4_engine::{Precision, Result};
 use ds4_gguf::File;
