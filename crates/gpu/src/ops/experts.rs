@@ -19,7 +19,7 @@ const SHARED_STRETCH: u32 = 16;
 /// Most rows whose slots find their expert themselves: each of their workgroups does it again, which many rows pay for.
 const CHOOSE_ROWS_MAX: usize = 2;
 /// Most rows that are expanded where down is multiplied.
-pub(crate) const EXPANDED_ROWS_MAX: usize = 2;
+pub(crate) const DOWN_EXPANDED_ROWS_MAX: usize = 2;
 /// Most workgroups along one axis of a grid.
 const GRID_MAX: usize = 65535;
 
@@ -261,7 +261,7 @@ impl Experts {
             self.choose(gpu, rows, router, routes)?;
         }
         self.gate_up_few(gpu, linear, rows, clamps.0, w, h, router.filter(|_| can_choose), routes, emits)?;
-        let expand = expand.filter(|_| rows <= EXPANDED_ROWS_MAX);
+        let expand = expand.filter(|_| rows <= DOWN_EXPANDED_ROWS_MAX);
         self.down_few(gpu, linear, rows, down, w, routes, y, expand)
     }
 

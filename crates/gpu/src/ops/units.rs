@@ -92,7 +92,7 @@ impl Units {
     pub(super) fn of(caps: Caps, precision: Precision) -> Option<&'static Self> {
         let fits = |units: &Self| precision == Precision::Fast && caps.f16 && caps.workgroup_bytes >= units.bytes_least;
         let has_width = caps.subgroup == Some(UNITS_SUBGROUP);
-        // Metal does not tell the width; units of another one would not have passed the check (`Gpu::open`).
+        // Where not even a kernel could tell the width, units of another one would not have passed the check (`Gpu::open`).
         let may_have_width = has_width || caps.subgroup.is_none();
         let all = [(caps.matrix16 && has_width, &UNITS16), (caps.matrix8 && may_have_width, &UNITS8)];
         all.into_iter().find(|(has, units)| *has && fits(units)).map(|(_, units)| units)
@@ -298,7 +298,7 @@ mod tests {
     fn units_are_those_of_the_device() {
         let none = Caps { subgroup: Some(32), matrix16: false, workgroup_bytes: 32 << 10, ..CAPS };
         let edge = |caps: Caps| Units::of(caps, Precision::Fast).map(|units| units.edge);
-        // The library does not know how wide subgroups of Macs are.
+        // A Mac on which the width could not be found.
         let mac = Caps { subgroup: None, matrix8: true, ..none };
         assert_eq!((edge(CAPS), edge(mac), edge(none)), (Some(16), Some(8), None));
         assert_eq!(edge(Caps { matrix8: true, ..CAPS }), Some(16));

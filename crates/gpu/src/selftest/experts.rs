@@ -3,7 +3,7 @@
 use super::weights::{Random, Weights, matrix_bytes, shape};
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, floats, words};
-use crate::ops::experts::{EXPANDED_ROWS_MAX, ExpertLimits, ExpertWeights, Experts};
+use crate::ops::experts::{DOWN_EXPANDED_ROWS_MAX, ExpertLimits, ExpertWeights, Experts};
 use crate::ops::hyper::Expand;
 use crate::ops::linear::{Limits, Linear, Tuning};
 use crate::ops::route::{Router, Routing, route};
@@ -177,7 +177,7 @@ impl Layer {
         // Few rows are also expanded, by projections of both kinds.
         let plain = [Routing::Learned(None), Routing::Learned(Some(&bias)), Routing::Hash(&table)].map(|r| (r, None));
         let expanding = [(Routing::Learned(None), Some(true)), (Routing::Hash(&table), Some(false))];
-        let most = if rows <= EXPANDED_ROWS_MAX { expanding.len() } else { 0 };
+        let most = if rows <= DOWN_EXPANDED_ROWS_MAX { expanding.len() } else { 0 };
         for (routing, expands) in plain.into_iter().chain(expanding.into_iter().take(most)) {
             let bytes = 8 * (rows * used) as u64;
             let [routes, again] = [(); 2].map(|()| gpu.buffer_of("routes", &vec![0xff; bytes as usize]));
