@@ -3,10 +3,11 @@
 //!
 //! `cargo run --release -p ds4-gpu --example bench_attention [device]`
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "../tests/gpu/bench.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+mod bench;
 
-use common::{Bench, FULL, KINDS, Random};
+use bench::{Bench, FULL, KINDS, Random};
 use ds4_engine::LayerKind;
 use ds4_engine::backend::{Segment, Step};
 use ds4_engine::kv::RowFormat;

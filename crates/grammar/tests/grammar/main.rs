@@ -1,0 +1,8 @@
+//! Constrained decoding from outside: a file a subject.
+//!
+//! One program: every further one compiles generic code of the libraries again, and is linked.
+
+mod common;
+mod limits;
+mod modes;
+mod sampling;

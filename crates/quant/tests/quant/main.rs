@@ -1,0 +1,7 @@
+//! The block formats from outside: a file a subject.
+//!
+//! One program: every further one compiles generic code of the libraries again, and is linked.
+
+mod golden;
+mod quantize;
+mod rounding;
