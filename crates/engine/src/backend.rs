@@ -109,18 +109,28 @@ pub struct Prepare<'a, B: Backend> {
     pub index_q: Option<&'a mut B::Buffer>,
 }
 
-/// The hyper-connection site after a part of a layer, and what goes from site to site.
-pub struct NextSite<'a, B: Backend> {
+/// A hyper-connection site in front of a part of a layer, and what goes from site to site.
+pub struct Collapse<'a, B: Backend> {
     /// The site.
     pub site: &'a HcSite<B>,
     /// The norm behind it.
     pub norm: &'a B::Vector,
     /// The streams.
     pub x: &'a mut B::Buffer,
-    /// `post` and `C`: those of the site before the part, then of this one.
+    /// `post` and `C`, for the expand behind the part.
     pub mix: &'a mut B::Buffer,
-    /// What is collapsed and normed: at the site before the part, which works on it, then at this one.
+    /// What is collapsed and normed, for the part.
     pub h: &'a mut B::Buffer,
+}
+
+/// An expand behind a part of a layer.
+pub struct Expand<'a, B: Backend> {
+    /// `post` and `C` of the site in front of the part.
+    pub mix: &'a B::Buffer,
+    /// The streams.
+    pub x: &'a mut B::Buffer,
+    /// The site that collapses them next, if any does: what it needs may be made on the way.
+    pub next: Option<&'a HcSite<B>>,
 }
 
 /// What [`Backend::join`] makes the input of the draft block of.
@@ -219,17 +229,9 @@ pub trait Backend: Sized + Send + Sync {
     /// §4 input: `X_s = token_embd[token]` for every stream. `x`: `N·E` wide.
     fn embed(&self, step: &Step<'_>, table: &Self::Matrix, x: &mut Self::Buffer) -> Result<()>;
     /// §4 collapse, then RMSNorm: `h = rmsnorm(Σ_s pre_s X_s, norm)`. `mix` keeps `post` (N) and `C` (N·N, source-major) of each row.
-    fn hc_collapse(
-        &self,
-        step: &Step<'_>,
-        site: &HcSite<Self>,
-        norm: &Self::Vector,
-        x: &Self::Buffer,
-        mix: &mut Self::Buffer,
-        h: &mut Self::Buffer,
-    ) -> Result<()>;
+    fn hc_collapse(&self, step: &Step<'_>, at: Collapse<'_, Self>) -> Result<()>;
     /// §4 expand: `X'_t = post_t·y + Σ_s C[s][t]·X_s`.
-    fn hc_expand(&self, step: &Step<'_>, mix: &Self::Buffer, y: &Self::Buffer, x: &mut Self::Buffer) -> Result<()>;
+    fn hc_expand(&self, step: &Step<'_>, y: &Self::Buffer, to: Expand<'_, Self>) -> Result<()>;
     /// `out = W·x` for several matrices of the same input.
     fn project(&self, rows: usize, x: &Self::Buffer, out: &mut [Projection<'_, Self>]) -> Result<()>;
     /// §9 output projection, first half: group `g` of `x` times its own rows of `w`.
@@ -300,39 +302,65 @@ pub trait Backend: Sized + Send + Sync {
 
     // Steps that follow one another, for backends that fuse them.
 
-    /// [`hc_expand`](Self::hc_expand), then [`hc_collapse`](Self::hc_collapse) of the next site.
-    fn expand_collapse(&self, step: &Step<'_>, y: &Self::Buffer, next: NextSite<'_, Self>) -> Result<()> {
-        self.hc_expand(step, next.mix, y, next.x)?;
-        self.hc_collapse(step, next.site, next.norm, next.x, next.mix, next.h)
-    }
-
-    /// [`project`](Self::project) of `y = W·x`, then [`expand_collapse`](Self::expand_collapse) of it.
-    fn project_expand_collapse(
+    /// [`project`](Self::project) of `y = W·x`, then [`hc_expand`](Self::hc_expand) of it.
+    fn project_expand(
         &self,
         step: &Step<'_>,
         w: &Self::Matrix,
         x: &Self::Buffer,
         y: &mut Self::Buffer,
-        next: NextSite<'_, Self>,
+        to: Expand<'_, Self>,
     ) -> Result<()> {
         self.project(step.rows(), x, &mut [(w, y)])?;
-        self.expand_collapse(step, y, next)
+        self.hc_expand(step, y, to)
     }
 
-    /// [`feed_forward`](Self::feed_forward) of `next.h`, then [`expand_collapse`](Self::expand_collapse) of `y`.
+    /// [`hc_collapse`](Self::hc_collapse), then [`project_for_norm`](Self::project_for_norm) of its `h`.
+    fn collapse_project(
+        &self,
+        step: &Step<'_>,
+        at: Collapse<'_, Self>,
+        norm: &Self::Vector,
+        out: &mut [Projection<'_, Self>],
+    ) -> Result<()> {
+        let Collapse { site, norm: own, x, mix, h } = at;
+        self.hc_collapse(step, Collapse { site, norm: own, x, mix, h: &mut *h })?;
+        self.project_for_norm(step.rows(), h, norm, out)
+    }
+
+    /// [`hc_collapse`](Self::hc_collapse), then [`feed_forward`](Self::feed_forward) of its `h`.
     #[allow(clippy::too_many_arguments)]
-    fn feed_forward_expand_collapse(
+    fn collapse_feed_forward(
         &self,
         step: &Step<'_>,
         il: usize,
         w: &Ffn<Self>,
+        at: Collapse<'_, Self>,
         z: &mut Self::Buffer,
         routes: &mut Self::Routes,
         y: &mut Self::Buffer,
-        next: NextSite<'_, Self>,
     ) -> Result<()> {
-        self.feed_forward(step, il, w, next.h, z, routes, y)?;
-        self.expand_collapse(step, y, next)
+        let Collapse { site, norm, x, mix, h } = at;
+        self.hc_collapse(step, Collapse { site, norm, x, mix, h: &mut *h })?;
+        self.feed_forward(step, il, w, h, z, routes, y)
+    }
+
+    /// [`collapse_feed_forward`](Self::collapse_feed_forward), then [`hc_expand`](Self::hc_expand) of `y` towards `next`.
+    #[allow(clippy::too_many_arguments)]
+    fn collapse_feed_forward_expand(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        w: &Ffn<Self>,
+        at: Collapse<'_, Self>,
+        z: &mut Self::Buffer,
+        routes: &mut Self::Routes,
+        y: &mut Self::Buffer,
+        next: Option<&HcSite<Self>>,
+    ) -> Result<()> {
+        let Collapse { site, norm, x, mix, h } = at;
+        self.collapse_feed_forward(step, il, w, Collapse { site, norm, x: &mut *x, mix: &mut *mix, h }, z, routes, y)?;
+        self.hc_expand(step, y, Expand { mix, x, next })
     }
 
     /// [`project`](Self::project) where [`norm_project`](Self::norm_project) with `norm` is what the first of `out` is for.

@@ -1,11 +1,11 @@
 //! The forward pass: the one place that knows the order of operations (`spec/model.md` §4 to §11).
 
-use crate::backend::{Backend, Join, JoinScratch, NextSite, Prepare, Step};
+use crate::backend::{Backend, Collapse, Expand, Join, JoinScratch, Prepare, Step};
 use crate::config::{Config, LayerKind, STREAMS};
 use crate::error::Result;
 use crate::rope::Rope;
 use crate::steering::{Site, Steered};
-use crate::weights::{Attention, HcSite, Layer, MtpWeights, Weights};
+use crate::weights::{HcSite, Layer, MtpWeights, Weights};
 
 /// Rows whose logits are computed together: bounds the logits buffer to 64 vocabularies.
 pub(crate) const HEADS_AT_ONCE: usize = 64;
@@ -41,8 +41,14 @@ struct Carried<B: Backend> {
 }
 
 impl<B: Backend> Carried<B> {
-    fn to<'a>(&'a mut self, site: &'a HcSite<B>, norm: &'a B::Vector) -> NextSite<'a, B> {
-        NextSite { site, norm, x: &mut self.x, mix: &mut self.mix, h: &mut self.h }
+    /// At the site in front of a part, `norm` behind it.
+    fn collapse<'a>(&'a mut self, site: &'a HcSite<B>, norm: &'a B::Vector) -> Collapse<'a, B> {
+        Collapse { site, norm, x: &mut self.x, mix: &mut self.mix, h: &mut self.h }
+    }
+
+    /// Behind a part, in front of `next`.
+    fn expand<'a>(&'a mut self, next: Option<&'a HcSite<B>>) -> Expand<'a, B> {
+        Expand { mix: &self.mix, x: &mut self.x, next }
     }
 }
 
@@ -172,9 +178,6 @@ impl<B: Backend> Pass<'_, B> {
             if stop() {
                 return Err(crate::Error::Interrupted);
             }
-            if il == 0 {
-                self.first_collapse(layer, ws)?;
-            }
             self.layer(il, layer, layers.get(il + 1), ws, caches)?;
         }
         let mut logits = Vec::new();
@@ -203,7 +206,6 @@ impl<B: Backend> Pass<'_, B> {
         let (b, step, layer) = (self.backend, &self.step, &w.layer);
         b.begin(step, self.ropes.families(), caches)?;
         b.join(step, join, scratch, &mut ws.carried.x)?;
-        self.first_collapse(layer, ws)?;
         self.layer(0, layer, None, ws, caches)
     }
 
@@ -223,13 +225,7 @@ impl<B: Backend> Pass<'_, B> {
         })
     }
 
-    fn first_collapse(&self, layer: &Layer<B>, ws: &mut Workspace<B>) -> Result<()> {
-        let Carried { x, mix, h } = &mut ws.carried;
-        self.backend.hc_collapse(&self.step, &layer.hc_attn, &layer.attn.norm, x, mix, h)
-    }
-
-    /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part. The first collapse was done before; that of
-    /// the next layer is done here, since it follows the last expand.
+    /// `X ← expand(attn(rmsnorm(collapse(X))))`, then the same with the feed-forward part; `next` is the layer behind.
     fn layer(
         &self,
         il: usize,
@@ -239,58 +235,62 @@ impl<B: Backend> Pass<'_, B> {
         caches: &mut [&mut B::Cache],
     ) -> Result<()> {
         let (b, step, ffn) = (self.backend, &self.step, &layer.ffn);
-        let out_b = &layer.attn.out_b;
-        self.attention(il, layer.kind, &layer.attn, ws, caches)?;
-        if self.needs_output(il, Site::Attention, ws) {
+        self.attention(il, layer, ws, caches)?;
+        let (out_b, expand) = (&layer.attn.out_b, ws.carried.expand(Some(&layer.hc_ffn)));
+        if self.needs_output(il, Site::Attention, &ws.outputs) {
             b.project(step.rows(), &ws.low, &mut [(out_b, &mut ws.y)])?;
-            self.finish_output(il, Site::Attention, ws)?;
-            b.expand_collapse(step, &ws.y, ws.carried.to(&layer.hc_ffn, &ffn.norm))?;
+            self.finish_output(il, Site::Attention, &mut ws.y, &mut ws.outputs)?;
+            b.hc_expand(step, &ws.y, expand)?;
         } else {
-            let next = ws.carried.to(&layer.hc_ffn, &ffn.norm);
-            b.project_expand_collapse(step, out_b, &ws.low, &mut ws.y, next)?;
+            b.project_expand(step, out_b, &ws.low, &mut ws.y, expand)?;
         }
-        if let Some(next) = next.filter(|_| !self.needs_output(il, Site::FeedForward, ws)) {
-            let next = ws.carried.to(&next.hc_attn, &next.attn.norm);
-            return b.feed_forward_expand_collapse(step, il, ffn, &mut ws.z, &mut ws.routes, &mut ws.y, next);
+        let collapse = ws.carried.collapse(&layer.hc_ffn, &ffn.norm);
+        let next = next.map(|next| &next.hc_attn);
+        let (z, routes, y) = (&mut ws.z, &mut ws.routes, &mut ws.y);
+        if !self.needs_output(il, Site::FeedForward, &ws.outputs) {
+            return b.collapse_feed_forward_expand(step, il, ffn, collapse, z, routes, y, next);
         }
-        b.feed_forward(step, il, ffn, &ws.carried.h, &mut ws.z, &mut ws.routes, &mut ws.y)?;
-        self.finish_output(il, Site::FeedForward, ws)?;
-        match next {
-            Some(next) => b.expand_collapse(step, &ws.y, ws.carried.to(&next.hc_attn, &next.attn.norm)),
-            None => b.hc_expand(step, &ws.carried.mix, &ws.y, &mut ws.carried.x),
-        }
+        b.collapse_feed_forward(step, il, ffn, collapse, z, routes, y)?;
+        self.finish_output(il, Site::FeedForward, y, &mut ws.outputs)?;
+        b.hc_expand(step, y, ws.carried.expand(next))
     }
 
     /// Whether something happens to the output `y` before it is expanded ([`finish_output`](Self::finish_output)).
-    fn needs_output(&self, il: usize, site: Site, ws: &Workspace<B>) -> bool {
-        let is_kept = ws.outputs.as_ref().is_some_and(|(wanted, _)| *wanted == site);
+    fn needs_output(&self, il: usize, site: Site, outputs: &Option<(Site, Vec<f32>)>) -> bool {
+        let is_kept = outputs.as_ref().is_some_and(|(wanted, _)| *wanted == site);
         is_kept || self.steering.is_some_and(|steering| steering.at(il, site).is_some())
     }
 
     /// Keeps the output `y` if that is wanted, and steers it.
-    fn finish_output(&self, il: usize, site: Site, ws: &mut Workspace<B>) -> Result<()> {
+    fn finish_output(
+        &self,
+        il: usize,
+        site: Site,
+        y: &mut B::Buffer,
+        outputs: &mut Option<(Site, Vec<f32>)>,
+    ) -> Result<()> {
         let rows = self.step.rows();
-        if let Some((wanted, outputs)) = &mut ws.outputs
+        if let Some((wanted, outputs)) = outputs
             && *wanted == site
         {
-            outputs.extend(self.backend.read_rows(&ws.y, rows - 1..rows)?);
+            outputs.extend(self.backend.read_rows(y, rows - 1..rows)?);
         }
         match self.steering.and_then(|steering| steering.at(il, site)) {
-            Some((direction, scale)) => self.backend.steer(rows, direction, scale, &mut ws.y),
+            Some((direction, scale)) => self.backend.steer(rows, direction, scale, y),
             None => Ok(()),
         }
     }
 
-    /// §5 to §9: `attn(h)` but for its last product, that of `low` with `out_b`.
+    /// §5 to §9: attention to the collapsed streams but for its last product, that of `low` with `out_b`.
     fn attention(
         &self,
         il: usize,
-        kind: LayerKind,
-        w: &Attention<B>,
+        layer: &Layer<B>,
         ws: &mut Workspace<B>,
         caches: &mut [&mut B::Cache],
     ) -> Result<()> {
         let (b, step, rows) = (self.backend, &self.step, self.step.rows());
+        let (kind, w) = (layer.kind, &layer.attn);
         let rope = self.ropes.of(kind);
         let (comp_k, comp_g) = &mut ws.comp[usize::from(kind == LayerKind::Hca)];
         let (index_k, index_g) = &mut ws.index;
@@ -307,7 +307,7 @@ impl<B: Backend> Pass<'_, B> {
         if let Some(i) = select {
             from_h.push((&i.weight, &mut ws.iw));
         }
-        b.project_for_norm(rows, &ws.carried.h, &w.q_a_norm, &mut from_h)?;
+        b.collapse_project(step, ws.carried.collapse(&layer.hc_attn, &w.norm), &w.q_a_norm, &mut from_h)?;
 
         let mut from_qr = vec![(&w.q_b, &mut ws.q)];
         if let Some(i) = select {

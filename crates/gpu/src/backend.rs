@@ -6,7 +6,7 @@ use crate::ops::attention::Attention;
 use crate::ops::compressor::{Compressing, Preparing, Selection};
 use crate::ops::draft::{self, Norms};
 use crate::ops::experts::{ExpertLimits, ExpertWeights, Experts};
-use crate::ops::hyper::{self, Before, Expand, Hyper, Site};
+use crate::ops::hyper::{self, Expand, Hyper, Mixing, Site};
 use crate::ops::linear::{Limits, Linear, Tuning};
 use crate::ops::route::{Router, Routing};
 use crate::ops::steer;
@@ -15,7 +15,7 @@ use crate::shape::Shape;
 use crate::step::StepData;
 use crate::weights::{Matrix, SharedTensors};
 use ds4_engine::Precision;
-use ds4_engine::backend::{self, Backend, Join, JoinScratch, MatrixShape, NextSite, Prepare, Projection, Step};
+use ds4_engine::backend::{self, Backend, Collapse, Join, JoinScratch, MatrixShape, Prepare, Projection, Step};
 use ds4_engine::config::STREAMS;
 use ds4_engine::kv::RowFormat;
 use ds4_engine::rope::Rope;
@@ -189,27 +189,23 @@ impl GpuBackend {
     }
 
     fn site<'a>(&self, site: &'a HcSite<Self>, norm: &'a Vector) -> Result<Site<'a>> {
-        let is_f16 = match site.project.format {
-            Format::F16 => true,
-            Format::F32 => false,
-            other => return Err(Error::Device(format!("hyper-connections in {other}; use --backend cpu"))),
-        };
-        Ok(Site { project: &site.project.buffer, is_f16, scale: &site.scale, base: &site.base, norm })
+        Ok(Site { project: mixing(site)?, scale: &site.scale, base: &site.base, norm })
     }
 
-    /// §10; what is left to do of an expand that follows is returned.
+    /// §10, behind the collapse at `at` if that is left to do; whether an expand that follows was done is returned.
     #[allow(clippy::too_many_arguments)]
-    fn feed_forward_with<'a>(
+    fn feed_forward_with(
         &self,
         step: &Step<'_>,
         il: usize,
         w: &Ffn<Self>,
+        at: Option<(Site<'_>, &Rows, &Rows)>,
         h: &Rows,
         z: &Rows,
         routes: &mut Routes,
-        y: &'a Rows,
+        y: &Rows,
         expand: Option<&Expand<'_>>,
-    ) -> Result<Before<'a>> {
+    ) -> Result<bool> {
         let (gpu, rows, config) = (&self.gpu, step.rows(), &self.config);
         let bytes = 8 * (rows * config.experts_used) as u64;
         if routes.0.as_ref().is_none_or(|buffer| buffer.bytes() < bytes) {
@@ -221,7 +217,11 @@ impl GpuBackend {
             weights::Routing::Learned { bias } => Routing::Learned(bias.as_ref()),
         };
         let ids = &self.step().ids;
-        let router = Router { matrix: &w.router, z, routing, ids, scale: config.expert_scale };
+        let has_logits = match at {
+            Some((site, x, mix)) => self.collapse_project_with(rows, site, x, mix, h, None, &[(&w.router, z)])?,
+            None => false,
+        };
+        let router = Router { matrix: &w.router, z, has_logits, routing, ids, scale: config.expert_scale };
         let e = &w.experts;
         let experts = ExpertWeights {
             gate: &e.gate,
@@ -234,6 +234,35 @@ impl GpuBackend {
         let clamps = (step.config.swiglu_clamp[il], step.config.swiglu_clamp_shared[il]);
         self.experts.run_routed(gpu, &self.linear, rows, clamps, &experts, h, &router, routes, y, expand)
     }
+
+    /// §4 collapse; whether the product of its `h` was made in the same kernel is returned.
+    fn collapse_project_with(
+        &self,
+        rows: usize,
+        site: Site<'_>,
+        x: &Rows,
+        mix: &Rows,
+        h: &Rows,
+        norm: Option<&Vector>,
+        out: &[(&Matrix, &Rows)],
+    ) -> Result<bool> {
+        if let Some(collapse) = self.hyper.collapse_into(rows, site, x, mix, h)
+            && self.linear.project_collapsed(&self.gpu, &collapse, norm, out)?
+        {
+            return Ok(true);
+        }
+        self.hyper.collapse(&self.gpu, rows, &site, x, mix, h).map(|()| false)
+    }
+}
+
+/// The projection of a site.
+fn mixing(site: &HcSite<GpuBackend>) -> Result<Mixing<'_>> {
+    let is_f16 = match site.project.format {
+        Format::F16 => true,
+        Format::F32 => false,
+        other => return Err(Error::Device(format!("hyper-connections in {other}; use --backend cpu"))),
+    };
+    Ok(Mixing { project: &site.project.buffer, is_f16 })
 }
 
 fn compressing<'a>(from: &'a Option<backend::Compressing<'_, GpuBackend>>) -> Option<Compressing<'a>> {
@@ -349,55 +378,79 @@ impl Backend for GpuBackend {
         self.linear.embed(&self.gpu, step.rows(), &self.step().ids, table, x)
     }
 
-    fn hc_collapse(
-        &self,
-        step: &Step<'_>,
-        site: &HcSite<Self>,
-        norm: &Vector,
-        x: &Rows,
-        mix: &mut Rows,
-        h: &mut Rows,
-    ) -> Result<()> {
-        self.hyper.collapse(&self.gpu, step.rows(), &self.site(site, norm)?, Before::Sums, x, mix, h)
+    fn hc_collapse(&self, step: &Step<'_>, at: Collapse<'_, Self>) -> Result<()> {
+        let site = self.site(at.site, at.norm)?;
+        self.hyper.collapse(&self.gpu, step.rows(), &site, at.x, at.mix, at.h)
     }
 
-    fn hc_expand(&self, step: &Step<'_>, mix: &Rows, y: &Rows, x: &mut Rows) -> Result<()> {
-        self.hyper.expand(&self.gpu, step.rows(), mix, y, x)
+    fn hc_expand(&self, step: &Step<'_>, y: &Rows, to: backend::Expand<'_, Self>) -> Result<()> {
+        let next = to.next.map(mixing).transpose()?;
+        self.hyper.expand(&self.gpu, step.rows(), to.mix, y, to.x, next)
     }
 
-    fn expand_collapse(&self, step: &Step<'_>, y: &Rows, next: NextSite<'_, Self>) -> Result<()> {
-        let site = self.site(next.site, next.norm)?;
-        self.hyper.collapse(&self.gpu, step.rows(), &site, Before::Expand(y), next.x, next.mix, next.h)
-    }
-
-    fn project_expand_collapse(
+    fn project_expand(
         &self,
         step: &Step<'_>,
         w: &Matrix,
         x: &Rows,
         y: &mut Rows,
-        next: NextSite<'_, Self>,
+        to: backend::Expand<'_, Self>,
     ) -> Result<()> {
-        let (gpu, rows, site) = (&self.gpu, step.rows(), self.site(next.site, next.norm)?);
-        let expand = self.hyper.expand_into(&site, next.x, next.mix);
-        let before = self.linear.project_expanding(gpu, rows, x, w, y, &expand)?;
-        self.hyper.collapse(gpu, rows, &site, before, next.x, next.mix, next.h)
+        let (gpu, rows) = (&self.gpu, step.rows());
+        let is_expanded = match to.next.map(mixing).transpose()? {
+            Some(next) => {
+                let expand = self.hyper.expand_into(next, to.x, to.mix);
+                self.linear.project_expanding(gpu, rows, x, w, y, &expand)?
+            }
+            None => self.linear.project(gpu, rows, x, None, &[(w, &*y)]).map(|()| false)?,
+        };
+        if is_expanded { Ok(()) } else { self.hc_expand(step, y, to) }
     }
 
-    fn feed_forward_expand_collapse(
+    fn collapse_project(
+        &self,
+        step: &Step<'_>,
+        at: Collapse<'_, Self>,
+        norm: &Vector,
+        out: &mut [Projection<'_, Self>],
+    ) -> Result<()> {
+        let (rows, site, out) = (step.rows(), self.site(at.site, at.norm)?, outputs(out));
+        match self.collapse_project_with(rows, site, at.x, at.mix, at.h, Some(norm), &out)? {
+            true => Ok(()),
+            false => self.linear.project_for_norm(&self.gpu, rows, at.h, norm, &out),
+        }
+    }
+
+    fn collapse_feed_forward(
         &self,
         step: &Step<'_>,
         il: usize,
         w: &Ffn<Self>,
+        at: Collapse<'_, Self>,
         z: &mut Rows,
         routes: &mut Routes,
         y: &mut Rows,
-        next: NextSite<'_, Self>,
     ) -> Result<()> {
-        let site = self.site(next.site, next.norm)?;
-        let expand = self.hyper.expand_into(&site, next.x, next.mix);
-        let before = self.feed_forward_with(step, il, w, next.h, z, routes, y, Some(&expand))?;
-        self.hyper.collapse(&self.gpu, step.rows(), &site, before, next.x, next.mix, next.h)
+        let site = (self.site(at.site, at.norm)?, &*at.x, &*at.mix);
+        self.feed_forward_with(step, il, w, Some(site), at.h, z, routes, y, None).map(|_| ())
+    }
+
+    fn collapse_feed_forward_expand(
+        &self,
+        step: &Step<'_>,
+        il: usize,
+        w: &Ffn<Self>,
+        at: Collapse<'_, Self>,
+        z: &mut Rows,
+        routes: &mut Routes,
+        y: &mut Rows,
+        next: Option<&HcSite<Self>>,
+    ) -> Result<()> {
+        let Collapse { site, norm, x, mix, h } = at;
+        let expand = next.map(mixing).transpose()?.map(|next| self.hyper.expand_into(next, x, mix));
+        let at = Some((self.site(site, norm)?, &*x, &*mix));
+        let is_expanded = self.feed_forward_with(step, il, w, at, h, z, routes, y, expand.as_ref())?;
+        if is_expanded { Ok(()) } else { self.hc_expand(step, y, backend::Expand { mix, x, next }) }
     }
 
     fn project(&self, rows: usize, x: &Rows, out: &mut [Projection<'_, Self>]) -> Result<()> {
@@ -476,7 +529,7 @@ impl Backend for GpuBackend {
         routes: &mut Routes,
         y: &mut Rows,
     ) -> Result<()> {
-        self.feed_forward_with(step, il, w, h, z, routes, y, None).map(|_| ())
+        self.feed_forward_with(step, il, w, None, h, z, routes, y, None).map(|_| ())
     }
 
     fn head(

@@ -16,10 +16,16 @@ pub fn sums(caps: Caps, threads: u32) -> &'static str {
     }
 }
 
+/// `emitted_quad`, which makes bytes of values where the device can.
+pub const EMIT_BLOCK: &str = include_str!("kernels/emit_block.wgsl");
+
 /// `emit`, which also writes values as bytes where that is wanted and the device can: the source needs the constants `EMIT_WIDTH` and
 /// `EMIT_BINDING`.
 pub fn emit(is_wanted: bool) -> &'static str {
-    if is_wanted { include_str!("kernels/emit.wgsl") } else { include_str!("kernels/emit_none.wgsl") }
+    match is_wanted {
+        true => concat!(include_str!("kernels/emit_block.wgsl"), include_str!("kernels/emit.wgsl")),
+        false => include_str!("kernels/emit_none.wgsl"),
+    }
 }
 
 /// Whether the threads of a subgroup can share a block of bytes, and rows of this width consist of such blocks.

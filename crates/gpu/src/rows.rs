@@ -4,7 +4,7 @@ use crate::gpu::{Buffer, Gpu, floats, to_floats};
 use ds4_engine::Result;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Units of 16 bytes that 64 values take as bytes (`kernels/linear/quantize.wgsl`).
 pub(crate) const BYTE_UNITS: usize = 6;
@@ -24,6 +24,8 @@ pub struct Rows {
     /// Rows whose bytes are those of the values times the weights of the norm that follows, and the sum of squares of each sixteen values.
     weighted_rows: AtomicUsize,
     sixteens: OnceLock<Buffer>,
+    /// Of streams: dims of each one that a part of the sums for the next collapse is of; 0 where there are none.
+    summed: AtomicU32,
 }
 
 impl Rows {
@@ -45,7 +47,8 @@ impl Rows {
 
     fn with(buffer: Buffer, rows: usize, width: usize) -> Self {
         let (byte_rows, weighted_rows) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { buffer, width, rows, bytes: OnceLock::new(), byte_rows, weighted_rows, sixteens: OnceLock::new() }
+        let (bytes, sixteens, summed) = (OnceLock::new(), OnceLock::new(), AtomicU32::new(0));
+        Self { buffer, width, rows, bytes, byte_rows, weighted_rows, sixteens, summed }
     }
 
     /// Where the rows are kept as bytes, 16 rows at most.
@@ -61,6 +64,18 @@ impl Rows {
     pub(crate) fn written(&self, byte_rows: usize) {
         self.byte_rows.store(byte_rows, Ordering::Relaxed);
         self.weighted_rows.store(0, Ordering::Relaxed);
+        self.summed.store(0, Ordering::Relaxed);
+    }
+
+    /// The same where these rows are streams, and what wrote them left the sums that their next collapse needs, in parts of so many dims.
+    pub(crate) fn written_and_summed(&self, dims: u32) {
+        self.written(0);
+        self.summed.store(dims, Ordering::Relaxed);
+    }
+
+    /// Those dims, if the sums are there.
+    pub(crate) fn summed(&self) -> Option<u32> {
+        Some(self.summed.load(Ordering::Relaxed)).filter(|dims| *dims > 0)
     }
 
     /// The same where these bytes have the weights of the norm that follows.

@@ -18,7 +18,9 @@ mod linear;
 mod math;
 mod moe;
 
-use crate::backend::{Backend, CompressedStream, Join, JoinScratch, MatrixShape, Prepare, Projection, Step};
+use crate::backend::{
+    Backend, Collapse, CompressedStream, Expand, Join, JoinScratch, MatrixShape, Prepare, Projection, Step,
+};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::importance::Collector;
@@ -238,21 +240,13 @@ impl Backend for CpuBackend {
         hyper::embed(step, table, x)
     }
 
-    fn hc_collapse(
-        &self,
-        step: &Step<'_>,
-        site: &HcSite<Self>,
-        norm: &Vec<f32>,
-        x: &Buffer,
-        mix: &mut Buffer,
-        h: &mut Buffer,
-    ) -> Result<()> {
-        hyper::collapse(self, step, site, norm, x, mix, h);
+    fn hc_collapse(&self, step: &Step<'_>, at: Collapse<'_, Self>) -> Result<()> {
+        hyper::collapse(self, step, at.site, at.norm, at.x, at.mix, at.h);
         Ok(())
     }
 
-    fn hc_expand(&self, step: &Step<'_>, mix: &Buffer, y: &Buffer, x: &mut Buffer) -> Result<()> {
-        hyper::expand(self, step, mix, y, x);
+    fn hc_expand(&self, step: &Step<'_>, y: &Buffer, to: Expand<'_, Self>) -> Result<()> {
+        hyper::expand(self, step, to.mix, y, to.x);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Routed and shared experts (`spec/model.md` §10): y = Σ_i w_i·E_i(h) + S(h) with E(h) = down·(silu(min(gate·h, c)) ⊙ clamp(up·h, ±c)).
 
-use super::hyper::{Before, Expand, Stretch};
+use super::hyper::{Expand, Stretch};
 use super::linear::{Linear, Slots};
 use super::route::{self, Router};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
@@ -72,7 +72,7 @@ struct Choice {
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
     Shared { uses: Vec<Use>, emits: bool, clamp: u32 },
-    GateUp { uses: [Use; 2], emits: bool, clamp: u32, chooses: Option<Choice> },
+    GateUp { uses: Vec<Use>, emits: bool, clamps: [u32; 2], chooses: Option<Choice> },
     Down { uses: [Use; 2], stretch: Option<Stretch> },
     Sort,
     Tiles { rows: usize },
@@ -203,11 +203,11 @@ impl Experts {
     }
 
     /// The same with the experts that `router` chooses, which `routes` holds afterwards. Where `y` is expanded next, few rows do that at their
-    /// end. What is left to do before a collapse is returned.
+    /// end: whether they did is returned.
     ///
     /// # Errors
     /// As [`Experts::run`].
-    pub fn run_routed<'a>(
+    pub fn run_routed(
         &self,
         gpu: &Gpu,
         linear: &Linear,
@@ -217,9 +217,9 @@ impl Experts {
         h: &Rows,
         router: &Router<'_>,
         routes: &Buffer,
-        y: &'a Rows,
+        y: &Rows,
         expand: Option<&Expand<'_>>,
-    ) -> Result<Before<'a>> {
+    ) -> Result<bool> {
         let ExpertLimits { experts, embd, .. } = self.limits;
         let shape = router.matrix.shape;
         if (shape.rows, shape.cols, shape.count) != (experts, embd, 1) || router.z.width != experts {
@@ -228,7 +228,7 @@ impl Experts {
         self.run_with(gpu, linear, rows, clamps, w, h, Some(router), routes, y, expand)
     }
 
-    fn run_with<'a>(
+    fn run_with(
         &self,
         gpu: &Gpu,
         linear: &Linear,
@@ -238,31 +238,45 @@ impl Experts {
         h: &Rows,
         router: Option<&Router<'_>>,
         routes: &Buffer,
-        y: &'a Rows,
+        y: &Rows,
         expand: Option<&Expand<'_>>,
-    ) -> Result<Before<'a>> {
+    ) -> Result<bool> {
         self.check(rows, w, h, y)?;
         if rows == 0 {
-            return Ok(Before::Expand(y));
+            return Ok(false);
         }
         if rows > linear.pass_rows() {
             if let Some(router) = router {
-                linear.project(gpu, rows, h, None, &[(router.matrix, router.z)])?;
+                if !router.has_logits {
+                    linear.project(gpu, rows, h, None, &[(router.matrix, router.z)])?;
+                }
                 self.choose(gpu, rows, router, routes)?;
             }
-            return self.many(gpu, linear, rows, clamps, w, h, routes, y).map(|()| Before::Expand(y));
+            return self.many(gpu, linear, rows, clamps, w, h, routes, y).map(|()| false);
         }
         let down = [(w.down, 1), (w.shared_down, rows)]
             .map(|(m, batch)| Use::new(m, linear.input(m, batch), batch, m.shape.cols, self.limits.embd));
         let emits = down.iter().any(|u| u.input == Input::Bytes);
-        self.shared_few(gpu, linear, rows, clamps.1, w, h, router, emits)?;
+        let has_logits = router.is_some_and(|router| router.has_logits);
+        let is_beside = has_logits && self.fits_beside(linear, rows, w);
+        if !is_beside {
+            self.shared_few(gpu, linear, rows, clamps.1, w, h, router.filter(|_| !has_logits), emits)?;
+        }
         let can_choose = rows <= CHOOSE_ROWS_MAX && route::choosers(gpu.caps(), self.limits.used).is_some();
         if let Some(router) = router.filter(|_| !can_choose) {
             self.choose(gpu, rows, router, routes)?;
         }
-        self.gate_up_few(gpu, linear, rows, clamps.0, w, h, router.filter(|_| can_choose), routes, emits)?;
+        self.gate_up_few(gpu, linear, rows, clamps, w, h, router.filter(|_| can_choose), routes, emits, is_beside)?;
         let expand = expand.filter(|_| rows <= DOWN_EXPANDED_ROWS_MAX);
         self.down_few(gpu, linear, rows, down, w, routes, y, expand)
+    }
+
+    /// Whether the shared expert's gate and up go beside the routed ones: of a single row, which waits for memory and for arithmetic in turns
+    /// otherwise, where nothing else has to be done for their input.
+    fn fits_beside(&self, linear: &Linear, rows: usize, w: &ExpertWeights<'_>) -> bool {
+        let matrices = [w.gate, w.up, w.shared_gate, w.shared_up];
+        let inputs = matrices.map(|m| linear.input(m, 1));
+        rows == 1 && inputs.iter().all(|input| *input == inputs[0])
     }
 
     fn choose(&self, gpu: &Gpu, rows: usize, router: &Router<'_>, routes: &Buffer) -> Result<()> {
@@ -365,20 +379,26 @@ impl Experts {
         Ok(buffers)
     }
 
+    /// The routed experts' hidden values, and beside them the shared one's if so.
     fn gate_up_few(
         &self,
         gpu: &Gpu,
         linear: &Linear,
         rows: usize,
-        clamp: f32,
+        clamps: (f32, f32),
         w: &ExpertWeights<'_>,
         h: &Rows,
         router: Option<&Router<'_>>,
         routes: &Buffer,
         emits: bool,
+        is_beside: bool,
     ) -> Result<()> {
         let ExpertLimits { used, ff, embd, experts, .. } = self.limits;
-        let uses = [w.gate, w.up].map(|m| Use::new(m, linear.input(m, 1), 1, embd, ff));
+        let mut matrices = vec![w.gate, w.up];
+        if is_beside {
+            matrices.extend([w.shared_gate, w.shared_up]);
+        }
+        let uses: Vec<Use> = matrices.iter().map(|m| Use::new(m, linear.input(m, 1), 1, embd, ff)).collect();
         let mut buffers = self.inputs(gpu, linear, rows, &uses, h)?;
         if let Some(router) = router {
             buffers.extend(router.routing.buffers(router.z, router.ids));
@@ -390,13 +410,19 @@ impl Experts {
         if has_lattice(&uses) {
             buffers.push(linear.lattice());
         }
-        buffers.extend([&*w.gate.buffer, &*w.up.buffer]);
+        buffers.extend(matrices.iter().map(|m| &*m.buffer));
         let chooses = router.map(|router| Choice {
             constants: router.routing.constants(experts, used, lanes(gpu.caps())),
             scale: router.scale.to_bits(),
         });
-        let clamp = clamp.to_bits();
-        let kernel = self.kernel(Key::GateUp { uses, emits, clamp, chooses }, || {
+        let clamps = [clamps.0.to_bits(), clamps.1.to_bits()];
+        // The stretch is a multiple of what the teams of a workgroup do at once.
+        let teams = THREADS / lanes(gpu.caps());
+        let per_team = linear.team_rows(gpu.caps(), &uses[..2]).min(MID_STRETCH / teams).max(1);
+        let shared_stretch = (teams * per_team).max(SHARED_STRETCH);
+        let beside = if is_beside { MID_STRETCH / shared_stretch } else { 0 };
+        let key = Key::GateUp { uses: uses.clone(), emits, clamps, chooses };
+        let kernel = self.kernel(key, || {
             let mut source = Source::new(linear.precision());
             add_inputs(&mut source, &uses);
             source.add(MATH);
@@ -414,19 +440,32 @@ impl Experts {
             source.bind("mid", "f32", true);
             add_emit(&mut source, emits);
             source.add_teams(gpu.caps());
-            // The stretch is a multiple of what the teams of a workgroup do at once.
-            let per_team = linear.team_rows(gpu.caps(), &uses).min(MID_STRETCH * lanes(gpu.caps()) / THREADS).max(1);
             source.add_matrices(&uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
             // Matrices whose steps are equal share what is read of the activations.
-            let is_pair = uses.iter().all(|u| u.input == Input::Bytes && u.vectors() == 16);
+            let is_pair = uses[..2].iter().all(|u| u.input == Input::Bytes && u.vectors() == 16);
             source.add(match is_pair {
                 true => include_str!("../kernels/linear/pair_int8.wgsl"),
                 false => include_str!("../kernels/linear/pair_apart.wgsl"),
             });
             source.add(part!("swiglu"));
             let emit = if emits { part!("gate_up_emit") } else { "" };
-            source.add(&part!("gate_up").replace("EMIT", emit).replace("ROUTE", route));
-            let mut constants = vec![("RPT", per_team), ("KEPT", MID_STRETCH), ("FF", ff as u32), ("MOST_BITS", clamp)];
+            let shared = if is_beside {
+                let emit = if emits { part!("shared_here_emit") } else { "" };
+                source.add(&part!("shared_here").replace("EMIT", emit));
+                "if (group.y < BESIDE) { shared_here(group.x * BESIDE + group.y, thread); return; }"
+            } else {
+                ""
+            };
+            source.add(&part!("gate_up").replace("EMIT", emit).replace("ROUTE", route).replace("SHARED", shared));
+            let mut constants = vec![
+                ("RPT", per_team),
+                ("KEPT", MID_STRETCH),
+                ("SHARED_KEPT", shared_stretch),
+                ("BESIDE", beside),
+                ("FF", ff as u32),
+                ("MOST_BITS", clamps[0]),
+                ("SHARED_MOST_BITS", clamps[1]),
+            ];
             match chooses {
                 Some(choice) => {
                     constants.extend(choice.constants);
@@ -436,11 +475,11 @@ impl Experts {
             }
             source.build(gpu, "expert gate and up", &uses, linear.lattice_copies(), &constants)
         })?;
-        let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32, 1];
+        let grid = [(ff as u32).div_ceil(MID_STRETCH), (rows * used) as u32 + beside, 1];
         gpu.dispatch(&kernel, &buffers, &[], grid)
     }
 
-    fn down_few<'a>(
+    fn down_few(
         &self,
         gpu: &Gpu,
         linear: &Linear,
@@ -448,9 +487,9 @@ impl Experts {
         uses: [Use; 2],
         w: &ExpertWeights<'_>,
         routes: &Buffer,
-        y: &'a Rows,
+        y: &Rows,
         expand: Option<&Expand<'_>>,
-    ) -> Result<Before<'a>> {
+    ) -> Result<bool> {
         let expand = expand.and_then(|expand| Some((expand, linear.stretch(gpu.caps(), &uses, rows, expand)?)));
         let stretch = expand.map(|(_, stretch)| stretch);
         let has = |input| uses.iter().any(|u| u.input == input);
@@ -467,8 +506,8 @@ impl Experts {
             buffers.push(linear.lattice());
         }
         buffers.extend([w.down, w.shared_down].map(|m| &*m.buffer));
-        if let Some((expand, _)) = expand {
-            expand.bind(&mut buffers);
+        if let Some((expand, stretch)) = expand {
+            expand.bind(stretch.dims, &mut buffers);
         }
         let per_team = stretch
             .map_or_else(|| linear.plain_team_rows(gpu.caps(), &uses, rows), |stretch: Stretch| stretch.team_rows);
@@ -476,7 +515,7 @@ impl Experts {
             self.kernel(Key::Down { uses, stretch }, || self.down_kernel(gpu, linear, &uses, rows, per_team, stretch))?;
         let per_workgroup = stretch.map_or(THREADS / lanes(gpu.caps()) * per_team, |stretch| stretch.dims);
         gpu.dispatch(&kernel, &buffers, &[], [(self.limits.embd as u32).div_ceil(per_workgroup), 1, 1])?;
-        Ok(stretch.map_or(Before::Expand(y), |stretch| Before::Nothing(stretch.dims)))
+        Ok(stretch.is_some())
     }
 
     fn down_kernel(

@@ -1,9 +1,10 @@
 //! Hyper-connections (`spec/model.md` §4), the collapse of the output head (§11), RMSNorm.
 
 use super::source::Source;
+use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel, words};
 use crate::parts;
-use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
+use crate::rows::{BYTE_ROWS_MAX, BYTE_UNITS, Rows, Vector};
 use ds4_engine::config::STREAMS;
 use ds4_engine::{Config, Error, Precision, Result};
 use std::sync::{Arc, Mutex};
@@ -37,12 +38,20 @@ enum MixRows {
     Chosen,
 }
 
-/// A hyper-connection site on the device.
-pub struct Site<'a> {
-    /// Projection `fn`, `values × 4E`, F16 or F32.
+/// The projection of a site on the device.
+#[derive(Clone, Copy)]
+pub struct Mixing<'a> {
+    /// `fn`, `values × 4E`, F16 or F32.
     pub project: &'a Buffer,
     /// Whether it is F16.
     pub is_f16: bool,
+}
+
+/// A hyper-connection site on the device.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// Projection.
+    pub project: Mixing<'a>,
     /// Scales.
     pub scale: &'a Vector,
     /// Biases.
@@ -51,22 +60,10 @@ pub struct Site<'a> {
     pub norm: &'a Vector,
 }
 
-/// What is left to do before a collapse.
-#[derive(Clone, Copy)]
-pub enum Before<'a> {
-    /// Sums of the streams as they are.
-    Sums,
-    /// This output is expanded, and then the sums.
-    Expand(&'a Rows),
-    /// The product that made the output expanded it at its end (`kernels/hyper/expand.wgsl`) and left sums of so many dims of each stream.
-    Nothing(u32),
-}
-
 /// What a product needs to expand its output at its end, towards one site.
 pub struct Expand<'a> {
     embd: usize,
-    is_f16: bool,
-    project: &'a Buffer,
+    next: Mixing<'a>,
     part: &'a Buffer,
     x: &'a Rows,
     mix: &'a Rows,
@@ -93,13 +90,13 @@ impl Expand<'_> {
 
     /// Whether the projection of the site is F16.
     pub(crate) fn is_f16(&self) -> bool {
-        self.is_f16
+        self.next.is_f16
     }
 
-    /// Binds these after all others.
-    pub(crate) fn bind<'a>(&'a self, buffers: &mut Vec<&'a Buffer>) {
-        self.x.written(0);
-        buffers.extend([self.project, &self.x.buffer, self.part, &self.mix.buffer]);
+    /// Binds these after all others, for workgroups that have so many dims.
+    pub(crate) fn bind<'a>(&'a self, dims: u32, buffers: &mut Vec<&'a Buffer>) {
+        self.x.written_and_summed(dims);
+        buffers.extend([self.next.project, &self.x.buffer, self.part, &self.mix.buffer]);
     }
 }
 
@@ -114,6 +111,110 @@ impl Stretch {
         source.bind("mix", "f32", false);
         source.add(&format!("const E: u32 = {embd}u;\nconst F16: u32 = {}u;", u32::from(self.is_f16)));
         source.add(include_str!("../kernels/hyper/expand.wgsl"));
+    }
+}
+
+/// What a product of a single row needs to collapse the streams at its beginning.
+pub struct Collapse<'a> {
+    site: Site<'a>,
+    part: &'a Buffer,
+    x: &'a Rows,
+    mix: &'a Rows,
+    h: &'a Rows,
+    kind: CollapseKind,
+}
+
+/// What its kernel depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct CollapseKind {
+    embd: u32,
+    /// Dims of each stream that a part of the sums is of.
+    dims: u32,
+    /// Whether `h` is left as bytes too.
+    emits: bool,
+    rms_eps_bits: u32,
+    hc_eps_bits: u32,
+    rounds: u32,
+}
+
+impl<'a> Collapse<'a> {
+    /// Where the collapsed row will be.
+    pub(crate) fn h(&self) -> &'a Rows {
+        self.h
+    }
+
+    pub(crate) fn kind(&self) -> CollapseKind {
+        self.kind
+    }
+
+    /// Binds these before all others.
+    pub(crate) fn bind(&self, gpu: &Gpu, buffers: &mut Vec<&'a Buffer>) -> Result<()> {
+        let Site { scale, base, norm, .. } = self.site;
+        let (x, mix, h) = (&self.x.buffer, &self.mix.buffer, &self.h.buffer);
+        buffers.extend([self.part, &scale.buffer, &base.buffer, &norm.buffer, x, mix, h]);
+        if self.kind.emits {
+            buffers.push(self.h.bytes(gpu)?);
+        }
+        self.h.written(usize::from(self.kind.emits));
+        Ok(())
+    }
+}
+
+impl CollapseKind {
+    /// Bytes of workgroup memory that a kernel of such workgroups uses besides its own.
+    pub(crate) fn workgroup_bytes(self, threads: u32, has_floats: bool, has_bytes: bool) -> u32 {
+        let floats = if has_floats { 4 * self.embd } else { 0 };
+        let bytes = if has_bytes || self.emits { 16 * BYTE_UNITS as u32 * self.embd / 64 } else { 0 };
+        floats + bytes + 2 * 4 * threads
+    }
+
+    /// `collapse_here`, and the product's input: `x` and, if it has bytes, `xq`, both in memory of the workgroup. The kernel calls it first.
+    pub(crate) fn add_to(self, source: &mut Source, caps: Caps, threads: u32, has_floats: bool, has_bytes: bool) {
+        source.set_threads(threads);
+        for (name, of, is_written) in [
+            ("part", "f32", false),
+            ("scale", "f32", false),
+            ("base", "f32", false),
+            ("site_norm", "vec4<f32>", false),
+            ("streams", "vec4<f32>", false),
+            ("mix", "f32", true),
+            ("h", "vec4<f32>", true),
+        ] {
+            source.bind(name, of, is_written);
+        }
+        let numbers = [
+            ("E", self.embd),
+            ("PART", self.dims),
+            ("SUBGROUP", parts::subgroup(caps)),
+            ("RMS_EPS_BITS", self.rms_eps_bits),
+            ("HC_EPS_BITS", self.hc_eps_bits),
+            ("ROUNDS", self.rounds),
+        ];
+        numbers.iter().for_each(|(name, value)| source.add(&format!("const {name}: u32 = {value}u;")));
+        source.add(parts::MATH);
+        source.add(parts::sums(caps, threads));
+        let keep_floats = if has_floats { "x[at] = value;" } else { "" };
+        if has_floats {
+            source.add(&format!("var<workgroup> x: array<vec4<f32>, {}u>;", self.embd / 4));
+        }
+        let (mut keep_bytes, mut leave_bytes) = ("", "");
+        if has_bytes || self.emits {
+            let units = BYTE_UNITS as u32 * self.embd / 64;
+            source.add(&format!(
+                "const BYTE_UNITS: u32 = {BYTE_UNITS}u;\nvar<workgroup> xq: array<vec4<u32>, {units}u>;"
+            ));
+            source.add(parts::EMIT_BLOCK);
+            source.add(include_str!("../kernels/hyper/collapse_bytes.wgsl"));
+            keep_bytes = "keep_bytes(at, value);";
+        }
+        if self.emits {
+            source.bind("h_bytes", "vec4<u32>", true);
+            leave_bytes = "for (var i = thread; i < BYTE_UNITS * (E / 64u); i += WG) { h_bytes[i] = xq[i]; }";
+        }
+        source.add(include_str!("../kernels/hyper/sinkhorn.wgsl"));
+        let collapse = include_str!("../kernels/hyper/collapse_here.wgsl");
+        let collapse = collapse.replace("KEEP_FLOATS", keep_floats).replace("KEEP_BYTES", keep_bytes);
+        source.add(&collapse.replace("LEAVE_BYTES", leave_bytes));
     }
 }
 
@@ -186,13 +287,13 @@ impl Hyper {
         gpu.kernel("hc_mix", &constants, &[shared, text, sum])
     }
 
-    /// The sums that [`collapse_parts`](Self::collapse_parts) needs, and of how many dims of each stream they are; with `y` after
+    /// The sums that [`collapse_parts`](Self::collapse_parts) needs, and of how many dims of each stream a part of them is; with `y` after
     /// `X ← expand(X)`.
     fn mix(
         &self,
         gpu: &Gpu,
         rows: usize,
-        project: Option<(&Buffer, bool)>,
+        project: Option<Mixing<'_>>,
         values: u32,
         y: Option<&Rows>,
         x: &Rows,
@@ -204,9 +305,9 @@ impl Hyper {
             MANY_ROWS.. if values > 0 => MixRows::Many,
             _ => MixRows::Few,
         };
-        let is_f16 = project.is_some_and(|(_, is_f16)| is_f16);
+        let is_f16 = project.is_some_and(|project| project.is_f16);
         let kernel = self.mix_kernel(gpu, values, y.is_some(), is_f16, which)?;
-        let project = project.map_or(&mix.buffer, |(project, _)| project);
+        let project = project.map_or(&mix.buffer, |project| project.project);
         if y.is_some() {
             x.written(0);
         }
@@ -251,7 +352,13 @@ impl Hyper {
         ];
         let emits = self.emits && rows <= BYTE_ROWS_MAX;
         let sums = parts::sums(caps, threads);
-        let sources = [parts::MATH, sums, include_str!("../kernels/hyper/collapse.wgsl"), parts::emit(emits)];
+        let sources = [
+            parts::MATH,
+            sums,
+            include_str!("../kernels/hyper/sinkhorn.wgsl"),
+            include_str!("../kernels/hyper/collapse.wgsl"),
+            parts::emit(emits),
+        ];
         let kernel = gpu.kernel("hc_collapse", &constants, &sources)?;
         let mut buffers = vec![
             &self.part,
@@ -270,40 +377,62 @@ impl Hyper {
         gpu.dispatch(&kernel, &buffers, &[], [if is_head { 1 } else { 2 }, rows as u32, 1])
     }
 
-    /// For a product whose output is expanded by the `mix` of before, and then collapsed at `site`.
-    pub fn expand_into<'a>(&'a self, site: &Site<'a>, x: &'a Rows, mix: &'a Rows) -> Expand<'a> {
-        Expand { embd: self.embd, is_f16: site.is_f16, project: site.project, part: &self.part, x, mix }
+    /// For a product whose output is expanded by `mix`, and then collapsed at `next`.
+    pub fn expand_into<'a>(&'a self, next: Mixing<'a>, x: &'a Rows, mix: &'a Rows) -> Expand<'a> {
+        Expand { embd: self.embd, next, part: &self.part, x, mix }
     }
 
-    /// `h = rmsnorm(Σ_s pre_s X_s, norm)`, `mix` gets `post` and `C`; if that is left to do, after `X ← expand(X)` by the `mix` of before.
+    /// For a product of what is collapsed at `site`: where it is a single row, and what expanded the streams left their sums.
+    pub fn collapse_into<'a>(
+        &'a self,
+        rows: usize,
+        site: Site<'a>,
+        x: &'a Rows,
+        mix: &'a Rows,
+        h: &'a Rows,
+    ) -> Option<Collapse<'a>> {
+        let dims = x.summed().filter(|_| rows == 1)?;
+        let kind = CollapseKind {
+            embd: self.embd as u32,
+            dims,
+            emits: self.emits,
+            rms_eps_bits: self.rms_eps.to_bits(),
+            hc_eps_bits: self.hc_eps.to_bits(),
+            rounds: self.rounds,
+        };
+        Some(Collapse { site, part: &self.part, x, mix, h, kind })
+    }
+
+    /// `h = rmsnorm(Σ_s pre_s X_s, norm)`, `mix` gets `post` and `C`.
     ///
     /// # Errors
     /// The device failed.
-    pub fn collapse(
-        &self,
-        gpu: &Gpu,
-        rows: usize,
-        site: &Site<'_>,
-        before: Before<'_>,
-        x: &Rows,
-        mix: &Rows,
-        h: &Rows,
-    ) -> Result<()> {
-        let project = Some((site.project, site.is_f16));
-        let part = match before {
-            Before::Nothing(part) => part,
-            Before::Sums => self.mix(gpu, rows, project, VALUES, None, x, mix, false)?,
-            Before::Expand(y) => self.mix(gpu, rows, project, VALUES, Some(y), x, mix, false)?,
+    pub fn collapse(&self, gpu: &Gpu, rows: usize, site: &Site<'_>, x: &Rows, mix: &Rows, h: &Rows) -> Result<()> {
+        let part = match x.summed() {
+            Some(part) => part,
+            None => self.mix(gpu, rows, Some(site.project), VALUES, None, x, mix, false)?,
         };
         self.collapse_parts(gpu, rows, site, VALUES, part, x, mix, h)
     }
 
-    /// `X'_t = post_t·y + Σ_s C[s][t]·X_s`.
+    /// `X'_t = post_t·y + Σ_s C[s][t]·X_s`, with the sums for a collapse at `next`.
     ///
     /// # Errors
     /// The device failed.
-    pub fn expand(&self, gpu: &Gpu, rows: usize, mix: &Rows, y: &Rows, x: &Rows) -> Result<()> {
-        self.mix(gpu, rows, None, 0, Some(y), x, mix, false).map(|_| ())
+    pub fn expand(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        mix: &Rows,
+        y: &Rows,
+        x: &Rows,
+        next: Option<Mixing<'_>>,
+    ) -> Result<()> {
+        let part = self.mix(gpu, rows, next, if next.is_some() { VALUES } else { 0 }, Some(y), x, mix, false)?;
+        if next.is_some() {
+            x.written_and_summed(part);
+        }
+        Ok(())
     }
 
     /// §11: rows `rows` of `x`, collapsed and normed, to consecutive rows of `e`.
@@ -318,7 +447,7 @@ impl Hyper {
             *now = chosen;
         }
         let mix = &self.nothing;
-        let part = self.mix(gpu, rows.len(), Some((site.project, site.is_f16)), HEAD_VALUES, None, x, mix, true)?;
+        let part = self.mix(gpu, rows.len(), Some(site.project), HEAD_VALUES, None, x, mix, true)?;
         self.collapse_parts(gpu, rows.len(), site, HEAD_VALUES, part, x, mix, e)
     }
 }

@@ -1,6 +1,6 @@
 //! Products of weight matrices with activation rows.
 
-use super::hyper::{Before, EXPANDED_ROWS_MAX, Expand, STRETCH_LEAST, Stretch};
+use super::hyper::{Collapse, CollapseKind, EXPANDED_ROWS_MAX, Expand, STRETCH_LEAST, Stretch};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use super::units::{
     FEW_UNITS_ROWS, TILE_ROWS_LEAST, Tile, UNITS_BYTES, Units, few_units_source, few_units_workgroups, fits_few_units,
@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PASS_ROWS_MAX: usize = BYTE_ROWS_MAX;
 /// Workgroups that a large device needs to be busy: two for each of its cores.
 const WORKGROUPS_LEAST: u32 = 256;
+/// Workgroup memory of a pass that collapses at its beginning, besides what that takes.
+const COLLAPSE_BESIDE_BYTES: u32 = 2 << 10;
 /// Most rows that leave as bytes for a norm: every team of the next product sums up the squares of all of them.
 const EMITTED_FOR_NORM_MAX: usize = 4;
 
@@ -84,6 +86,15 @@ enum Ending {
     Expand(Stretch),
 }
 
+/// Where the rows of a pass come from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// They are there, and are normed with these weights and this epsilon, if so.
+    Rows(&'a Rows, Option<(&'a Vector, f32)>),
+    /// A single one is collapsed first, by workgroups of so many threads.
+    Streams(&'a Collapse<'a>, u32),
+}
+
 /// A team's sums, kept for the end (`kernels/linear/matvec.wgsl`).
 const KEEP: &str = "if (thread % LANES == 0u) { kept[r * KEPT + thread / LANES * RPT + i] = sum; }";
 
@@ -101,7 +112,7 @@ struct NormUse {
 /// What a kernel depends on.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    Pass { uses: Vec<Use>, norm: NormUse, ending: Ending },
+    Pass { uses: Vec<Use>, norm: NormUse, collapse: Option<CollapseKind>, ending: Ending },
     FewUnits { uses: Vec<Use> },
     Tile { w: Use, tile: Tile, slots: Option<usize> },
     Embed { w: Use },
@@ -361,31 +372,70 @@ impl Linear {
         let next = next.filter(|next| rows <= EMITTED_FOR_NORM_MAX && next.len >= uses[0].out);
         let next = next.zip(uses.first().and_then(emitters));
         let ending = next.map_or(Ending::Plain, |(_, threads)| Ending::BytesForNorm(threads));
-        self.pass(gpu, rows, x, norm, uses, out, ending, next.map(|(next, _)| next), None)
+        self.pass(gpu, rows, Origin::Rows(x, norm), uses, out, ending, next.map(|(next, _)| next), None)
     }
 
-    /// `y = W·x` of a matrix whose output is expanded next: few rows do that at their end. What is left to do of it is returned.
+    /// [`Linear::project_for_norm`] of the row that is collapsed at its beginning, if the device can do that; `false` where nothing was done.
     ///
     /// # Errors
     /// As [`Linear::project`].
-    pub fn project_expanding<'a>(
+    pub fn project_collapsed(
+        &self,
+        gpu: &Gpu,
+        collapse: &Collapse<'_>,
+        next: Option<&Vector>,
+        out: &[(&Matrix, &Rows)],
+    ) -> Result<bool> {
+        let (caps, h) = (gpu.caps(), collapse.h());
+        let uses: Vec<Use> = out.iter().map(|(w, to)| Use::new(w, self.input(w, 1), 1, h.width, to.width)).collect();
+        let fits = out.iter().all(|(w, to)| w.shape.cols == h.width && w.shape.rows <= to.width);
+        let Some(threads) = self.collapse_threads(caps, &uses, collapse.kind()).filter(|_| fits) else {
+            return Ok(false);
+        };
+        let is_for_norm = |next: &&Vector| {
+            let (n, width) = uses.first().map_or((0, 0), |first| (first.out, first.width));
+            self.precision == Precision::Fast && n.is_multiple_of(16) && width.is_multiple_of(64) && next.len >= n
+        };
+        let next = next.filter(is_for_norm);
+        let ending = if next.is_some() { Ending::BytesForNorm(threads) } else { Ending::Plain };
+        self.pass(gpu, 1, Origin::Streams(collapse, threads), uses, out, ending, next, None)?;
+        Ok(true)
+    }
+
+    /// Threads of the workgroups of a pass over `uses` that collapses at its beginning, if it can: each has the whole input in its memory.
+    fn collapse_threads(&self, caps: Caps, uses: &[Use], collapse: CollapseKind) -> Option<u32> {
+        let is_large = caps.subgroup.is_some() && caps.workgroup_threads >= 2 * THREADS;
+        let threads = if is_large { 2 * THREADS } else { THREADS };
+        let has = |input| uses.iter().any(|u| u.input == input);
+        let bytes = collapse.workgroup_bytes(threads, has(Input::Float), has(Input::Bytes)) + COLLAPSE_BESIDE_BYTES;
+        let can_emit = parts::can_emit(caps, uses.first()?.cols);
+        let fits = bytes <= caps.workgroup_bytes && !has_lattice(uses) && (can_emit || !has(Input::Bytes));
+        fits.then_some(threads)
+    }
+
+    /// `y = W·x` of a matrix whose output is expanded next, and whether it was: few rows do that at their end.
+    ///
+    /// # Errors
+    /// As [`Linear::project`].
+    pub fn project_expanding(
         &self,
         gpu: &Gpu,
         rows: usize,
         x: &Rows,
         w: &Matrix,
-        y: &'a Rows,
+        y: &Rows,
         expand: &Expand<'_>,
-    ) -> Result<Before<'a>> {
+    ) -> Result<bool> {
         let w_use = Use::new(w, self.input(w, rows), rows, x.width, y.width);
         let fits = w.shape.cols == x.width && w.shape.rows == y.width;
         let stretch = self.stretch(gpu.caps(), &[w_use], rows, expand).filter(|_| fits);
         let Some(stretch) = stretch else {
-            return self.project(gpu, rows, x, None, &[(w, y)]).map(|()| Before::Expand(y));
+            return self.project(gpu, rows, x, None, &[(w, y)]).map(|()| false);
         };
         self.check(rows, x, false)?;
-        self.pass(gpu, rows, x, None, vec![w_use], &[(w, y)], Ending::Expand(stretch), None, Some(expand))?;
-        Ok(Before::Nothing(stretch.dims))
+        let from = Origin::Rows(x, None);
+        self.pass(gpu, rows, from, vec![w_use], &[(w, y)], Ending::Expand(stretch), None, Some(expand))?;
+        Ok(true)
     }
 
     /// How a pass of `rows` rows over `uses`, the first of which has all rows of the output, can expand it: where there are whole
@@ -450,7 +500,7 @@ impl Linear {
         }
         // What these rows are for is another product.
         let ending = self.emitters(gpu.caps(), &[w_use], n, out.width).map_or(Ending::Plain, Ending::Bytes);
-        self.pass(gpu, rows, x, None, vec![w_use], &[(w, out)], ending, None, None)
+        self.pass(gpu, rows, Origin::Rows(x, None), vec![w_use], &[(w, out)], ending, None, None)
     }
 
     /// Rows in half precision times several matrices.
@@ -474,43 +524,53 @@ impl Linear {
         &self,
         gpu: &Gpu,
         rows: usize,
-        x: &Rows,
-        norm: Option<(&Vector, f32)>,
+        from: Origin<'_>,
         uses: Vec<Use>,
         out: &[(&Matrix, &Rows)],
         ending: Ending,
         next: Option<&Vector>,
         expand: Option<&Expand<'_>>,
     ) -> Result<()> {
+        let caps = gpu.caps();
         let has = |input| uses.iter().any(|u| u.input == input);
         let (has_float, has_bytes) = (has(Input::Float), has(Input::Bytes));
-        let of_bytes = has_bytes && norm.is_some() && x.has_weighted(rows);
-        if has_bytes && !of_bytes {
-            self.quantized(gpu, rows, x, norm)?;
-        }
-        let float_norm = norm.filter(|_| has_float);
-        let eps = norm.filter(|_| float_norm.is_some() || of_bytes).map_or(0, |(_, eps)| eps.to_bits());
-        let norm_use = NormUse { of_floats: float_norm.is_some(), of_bytes, eps };
-        let (threads, per_team) = match ending {
-            Ending::Plain => (THREADS, self.plain_team_rows(gpu.caps(), &uses, rows)),
-            Ending::Bytes(threads) | Ending::BytesForNorm(threads) => (threads, self.team_rows(gpu.caps(), &uses)),
+        let (mut threads, mut per_team) = match ending {
+            Ending::Plain => (THREADS, self.plain_team_rows(caps, &uses, rows)),
+            Ending::Bytes(threads) | Ending::BytesForNorm(threads) => (threads, self.team_rows(caps, &uses)),
             Ending::Expand(stretch) => (stretch.threads, stretch.team_rows),
         };
-        let grids: Vec<u32> =
-            uses.iter().map(|u| (u.out as u32).div_ceil(threads / lanes(gpu.caps()) * per_team)).collect();
-        let mut buffers = Vec::with_capacity(6 + 2 * uses.len());
-        if has_float {
-            buffers.push(&x.buffer);
+        let mut buffers = Vec::with_capacity(16 + 2 * uses.len());
+        let (mut norm_use, mut collapse_kind) = (NormUse::default(), None);
+        match from {
+            Origin::Rows(x, norm) => {
+                let of_bytes = has_bytes && norm.is_some() && x.has_weighted(rows);
+                if has_bytes && !of_bytes {
+                    self.quantized(gpu, rows, x, norm)?;
+                }
+                let float_norm = norm.filter(|_| has_float);
+                let eps = norm.filter(|_| float_norm.is_some() || of_bytes).map_or(0, |(_, eps)| eps.to_bits());
+                norm_use = NormUse { of_floats: float_norm.is_some(), of_bytes, eps };
+                if has_float {
+                    buffers.push(&x.buffer);
+                }
+                if has_bytes {
+                    buffers.push(x.bytes(gpu)?);
+                }
+                if let Some((norm, _)) = float_norm {
+                    buffers.push(&norm.buffer);
+                }
+                if of_bytes {
+                    buffers.push(x.sixteens(gpu)?);
+                }
+            }
+            Origin::Streams(collapse, collapse_threads) => {
+                collapse.bind(gpu, &mut buffers)?;
+                // Teams enough for a block of sixteen values.
+                (threads, per_team) = (collapse_threads, (16 * lanes(caps) / collapse_threads).max(1));
+                collapse_kind = Some(collapse.kind());
+            }
         }
-        if has_bytes {
-            buffers.push(x.bytes(gpu)?);
-        }
-        if let Some((norm, _)) = float_norm {
-            buffers.push(&norm.buffer);
-        }
-        if of_bytes {
-            buffers.push(x.sixteens(gpu)?);
-        }
+        let grids: Vec<u32> = uses.iter().map(|u| (u.out as u32).div_ceil(threads / lanes(caps) * per_team)).collect();
         if has_lattice(&uses) {
             buffers.push(&self.lattice);
         }
@@ -529,15 +589,16 @@ impl Linear {
             }
             _ => {}
         }
-        if let Some(expand) = expand {
-            expand.bind(&mut buffers);
+        if let (Some(expand), Ending::Expand(stretch)) = (expand, ending) {
+            expand.bind(stretch.dims, &mut buffers);
         }
-        let key = Key::Pass { uses, norm: norm_use, ending };
+        let workgroups: u32 = grids.iter().sum::<u32>() + u32::from(collapse_kind.is_some());
+        let key = Key::Pass { uses, norm: norm_use, collapse: collapse_kind, ending };
         let kernel = self.kernel(key, |key| {
             let Key::Pass { uses, .. } = key else { return Err(wrong("another kernel".to_owned())) };
-            self.pass_kernel(gpu, uses, norm_use, per_team, &grids, ending)
+            self.pass_kernel(gpu, uses, norm_use, collapse_kind, (threads, per_team), &grids, ending)
         })?;
-        gpu.dispatch(&kernel, &buffers, &[], [grids.iter().sum(), 1, 1])
+        gpu.dispatch(&kernel, &buffers, &[], [workgroups, 1, 1])
     }
 
     /// The first `rows` rows of `x`, normed if asked, are there as bytes afterwards.
@@ -672,17 +733,23 @@ impl Linear {
         gpu: &Gpu,
         uses: &[Use],
         norm: NormUse,
-        per_team: u32,
+        collapse: Option<CollapseKind>,
+        (threads, per_team): (u32, u32),
         grids: &[u32],
         ending: Ending,
     ) -> Result<Arc<Kernel>> {
         let has = |input| uses.iter().any(|u| u.input == input);
+        let (has_float, has_bytes) = (has(Input::Float), has(Input::Bytes));
         let mut source = Source::new(self.precision);
-        if has(Input::Float) {
-            source.bind("x", "vec4<f32>", false);
+        match collapse {
+            Some(collapse) => collapse.add_to(&mut source, gpu.caps(), threads, has_float, has_bytes),
+            None if has_float => source.bind("x", "vec4<f32>", false),
+            None => {}
         }
-        if has(Input::Bytes) {
-            source.bind("xq", "vec4<u32>", false);
+        if has_bytes {
+            if collapse.is_none() {
+                source.bind("xq", "vec4<u32>", false);
+            }
             source.add(part!("bytes"));
         }
         if norm.of_floats {
@@ -692,7 +759,7 @@ impl Linear {
             source.bind("sixteens", "f32", false);
         }
         source.add_teams(gpu.caps());
-        if has(Input::Float) {
+        if has_float {
             source.add(if norm.of_floats { part!("input_norm") } else { part!("input") });
         }
         let mut before = "";
@@ -727,6 +794,10 @@ impl Linear {
         };
         let mut calls = String::new();
         let mut first = 0;
+        if collapse.is_some() {
+            calls.push_str("collapse_here(group.x == 0u, thread);\nif (group.x == 0u) { return; }\n");
+            first = 1;
+        }
         for (i, (u, n)) in uses.iter().zip(grids).enumerate() {
             let factor = match u.input {
                 Input::Float if norm.of_floats => "norm_factor(r, thread)",

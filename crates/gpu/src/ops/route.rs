@@ -27,6 +27,8 @@ pub struct Router<'a> {
     pub matrix: &'a Matrix,
     /// Room for its logits.
     pub z: &'a Rows,
+    /// Whether they are there already.
+    pub has_logits: bool,
     /// What becomes of them.
     pub routing: Routing<'a>,
     /// The token of each row.

@@ -178,11 +178,16 @@ impl Layer {
         let plain = [Routing::Learned(None), Routing::Learned(Some(&bias)), Routing::Hash(&table)].map(|r| (r, None));
         let expanding = [(Routing::Learned(None), Some(true)), (Routing::Hash(&table), Some(false))];
         let most = if rows <= DOWN_EXPANDED_ROWS_MAX { expanding.len() } else { 0 };
-        for (routing, expands) in plain.into_iter().chain(expanding.into_iter().take(most)) {
+        let all = plain.into_iter().chain(expanding.into_iter().take(most));
+        // Logits may be there already.
+        for ((routing, expands), has_logits) in all.flat_map(|way| [(way, false), (way, true)]) {
             let bytes = 8 * (rows * used) as u64;
             let [routes, again] = [(); 2].map(|()| gpu.buffer_of("routes", &vec![0xff; bytes as usize]));
             let (routes, again) = (routes?, again?);
-            let router = Router { matrix: &matrix.matrix, z: &z, routing, ids: &ids, scale: 1.5 };
+            let router = Router { matrix: &matrix.matrix, z: &z, has_logits, routing, ids: &ids, scale: 1.5 };
+            if has_logits {
+                run.linear.project(gpu, rows, &run.h, None, &[(router.matrix, &z)])?;
+            }
             let w = self.weights();
             let go = |expand: Option<&Expand<'_>>| {
                 let (linear, h, y) = (&run.linear, &run.h, &run.y);

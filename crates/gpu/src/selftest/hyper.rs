@@ -3,7 +3,7 @@
 use super::weights::{Random, close};
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, floats, to_floats, words};
-use crate::ops::hyper::{Before, Expand, Hyper, MIX, Site, rms_norm};
+use crate::ops::hyper::{Collapse, Expand, Hyper, MIX, Mixing, Site, rms_norm};
 use crate::ops::route::{Routing, route};
 use crate::rows::{Rows, Vector};
 use ds4_engine::{Config, Precision, Result};
@@ -118,41 +118,77 @@ impl Streams {
 
     fn site(&self) -> Site<'_> {
         let [scale, base, norm] = &self.vectors;
-        Site { project: &self.project_on, is_f16: self.is_f16, scale, base, norm }
+        Site { project: self.mixing(), scale, base, norm }
     }
 
-    fn collapse(&self, gpu: &Gpu, rows: usize, before: Before<'_>) -> Result<()> {
-        self.hyper.collapse(gpu, rows, &self.site(), before, &self.x_on, &self.mix_on, &self.h_on)
+    fn mixing(&self) -> Mixing<'_> {
+        Mixing { project: &self.project_on, is_f16: self.is_f16 }
     }
 
-    /// Lets `product` make an output, and expand it or not, then the streams are expanded if they are not, and collapsed.
-    pub(crate) fn take<'a>(
+    fn expand(&self, gpu: &Gpu, rows: usize, y: &Rows) -> Result<()> {
+        self.hyper.expand(gpu, rows, &self.mix_on, y, &self.x_on, Some(self.mixing()))
+    }
+
+    fn collapse(&self, gpu: &Gpu, rows: usize) -> Result<()> {
+        self.hyper.collapse(gpu, rows, &self.site(), &self.x_on, &self.mix_on, &self.h_on)
+    }
+
+    fn expand_collapse(&self, gpu: &Gpu, rows: usize) -> Result<()> {
+        self.expand(gpu, rows, &self.y_on)?;
+        self.collapse(gpu, rows)
+    }
+
+    /// Lets `product` make the output `y`, and expand it or not; then the streams are expanded if they are not, and collapsed. Whether the
+    /// product expanded it is returned.
+    pub(crate) fn take(
         &self,
         gpu: &Gpu,
         rows: usize,
-        product: impl FnOnce(&Expand<'_>) -> Result<Before<'a>>,
-    ) -> Result<Before<'a>> {
-        let before = product(&self.hyper.expand_into(&self.site(), &self.x_on, &self.mix_on))?;
-        self.collapse(gpu, rows, before)?;
-        Ok(before)
+        y: &Rows,
+        product: impl FnOnce(&Expand<'_>) -> Result<bool>,
+    ) -> Result<bool> {
+        let is_expanded = product(&self.hyper.expand_into(self.mixing(), &self.x_on, &self.mix_on))?;
+        if !is_expanded {
+            self.expand(gpu, rows, y)?;
+        }
+        self.collapse(gpu, rows)?;
+        Ok(is_expanded)
     }
 
     /// The same where the product must expand it, or must not: compares the streams with what this output gives, and returns it.
-    pub(super) fn check_expanding<'a>(
+    pub(super) fn check_expanding(
         &self,
         verdict: &mut Verdict,
         gpu: &Gpu,
         rows: usize,
         expands: bool,
-        y: &'a Rows,
-        product: impl FnOnce(&Expand<'_>) -> Result<Before<'a>>,
+        y: &Rows,
+        product: impl FnOnce(&Expand<'_>) -> Result<bool>,
     ) -> Result<Vec<f32>> {
-        let before = self.take(gpu, rows, product)?;
-        let is_expanded = matches!(before, Before::Nothing(_));
+        let is_expanded = self.take(gpu, rows, y, product)?;
         verdict.require(is_expanded == expands, || format!("whether {rows} rows were expanded: {is_expanded}"));
         let y = y.read(gpu, rows)?;
         self.compare(verdict, gpu, rows, &y)?;
         Ok(y)
+    }
+
+    /// The single row that `product` must collapse at its beginning, or must not: compares what it leaves, and returns h.
+    pub(super) fn check_collapsing(
+        &self,
+        verdict: &mut Verdict,
+        gpu: &Gpu,
+        collapses: bool,
+        product: impl FnOnce(&Collapse<'_>) -> Result<bool>,
+    ) -> Result<Vec<f32>> {
+        self.expand(gpu, 1, &self.y_on)?;
+        let collapse = self.hyper.collapse_into(1, self.site(), &self.x_on, &self.mix_on, &self.h_on);
+        let is_collapsed = collapse.is_some_and(|collapse| product(&collapse).unwrap_or(false));
+        verdict.require(is_collapsed == collapses, || format!("whether a row was collapsed: {is_collapsed}"));
+        if is_collapsed {
+            self.compare(verdict, gpu, 1, &self.y)?;
+            super::linear::compare_consumed(verdict, gpu, &self.h_on, 1)?;
+        }
+        self.h_on.read(gpu, 1)
     }
 
     /// Compares what is there after `y` was expanded, then collapsed.
@@ -196,7 +232,7 @@ fn checked(embd: usize, rows: usize) -> Vec<usize> {
 pub fn check_streams(verdict: &mut Verdict, gpu: &Gpu, embd: usize, rows: usize, is_f16: bool) -> Result<()> {
     let s = Streams::new(gpu, embd, rows, is_f16)?;
     let (eps, hc_eps) = (f64::from(s.config.rms_eps), f64::from(s.config.hc_eps));
-    s.collapse(gpu, rows, Before::Expand(&s.y_on))?;
+    s.expand_collapse(gpu, rows)?;
     s.compare(verdict, gpu, rows, &s.y)?;
     let got_x = s.x_on.read(gpu, rows)?;
 
@@ -218,7 +254,7 @@ pub fn check_streams(verdict: &mut Verdict, gpu: &Gpu, embd: usize, rows: usize,
 
     // Expand alone gives the same X as before.
     let (x_on, mix_on) = (Rows::of(gpu, &s.x, 4 * embd)?, Rows::of(gpu, &s.mix, MIX)?);
-    s.hyper.expand(gpu, rows, &mix_on, &s.y_on, &x_on)?;
+    s.hyper.expand(gpu, rows, &mix_on, &s.y_on, &x_on, None)?;
     let is_same = x_on.read(gpu, rows)? == got_x;
     verdict.require(is_same, || "expand alone gives other values than expand and collapse".to_owned());
     Ok(())
@@ -396,7 +432,7 @@ fn model_streams(trial: &mut Trial<'_>, rows: usize) -> Result<()> {
     let s = Streams::new(gpu, embd, rows, true)?;
     let products = 2 * VALUES * 4 * embd;
     let work = Work { bytes: (products + rows * (2 * 16 + 4 + 4) * embd) as f64, operations: (rows * products) as f64 };
-    trial.time("expand and collapse", work, |_| s.collapse(gpu, rows, Before::Expand(&s.y_on)))
+    trial.time("expand and collapse", work, |_| s.expand_collapse(gpu, rows))
 }
 
 fn model_router(trial: &mut Trial<'_>, rows: usize) -> Result<()> {

@@ -3,9 +3,10 @@
 use super::weights::{Random, Weights, block_most, close, matrix_bytes, product, shape};
 use super::{Case, Shapes, Trial, Verdict, Work};
 use crate::gpu::{Gpu, words};
-use crate::ops::hyper::{Before, Expand};
+use crate::ops::hyper::{Collapse, Expand};
 use crate::ops::linear::{Limits, Linear, Tuning};
 use crate::ops::units::Units;
+use crate::parts;
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
 use ds4_engine::backend::MatrixShape;
@@ -119,6 +120,43 @@ pub fn check_expanding(
 /// The device failed.
 pub fn check_expanded_apart(verdict: &mut Verdict, gpu: &Gpu, linear: &Linear, w: &Weights, rows: usize) -> Result<()> {
     check_output(verdict, gpu, linear, w, rows, true, false)
+}
+
+/// Products of the single row that is collapsed at their beginning, where `collapses` says so: the first for a norm, or for none.
+///
+/// # Errors
+/// The device failed.
+pub fn check_collapsing(
+    verdict: &mut Verdict,
+    gpu: &Gpu,
+    linear: &Linear,
+    weights: &[&Weights],
+    is_for_norm: bool,
+    collapses: bool,
+) -> Result<()> {
+    let Some(embd) = weights.first().map(|w| w.matrix.shape.cols) else { return Ok(()) };
+    let streams = super::hyper::Streams::new(gpu, embd, 1, true)?;
+    let norm = Vector::new(gpu, &Random(17).values(weights[0].matrix.shape.rows))?;
+    let outputs = weights
+        .iter()
+        .map(|w| poisoned(gpu, 1, w.matrix.shape.rows.next_multiple_of(64)))
+        .collect::<Result<Vec<_>>>()?;
+    let product = |collapse: &Collapse<'_>| {
+        let out: Vec<_> = weights.iter().map(|w| &w.matrix).zip(&outputs).collect();
+        linear.project_collapsed(gpu, collapse, is_for_norm.then_some(&norm), &out)
+    };
+    let h = streams.check_collapsing(verdict, gpu, collapses, product)?;
+    for (w, out) in weights.iter().zip(&outputs).filter(|_| collapses) {
+        let what = format!("{}, collapsed", w.matrix.format);
+        let (precision, width) = (linear.precision(), out.width);
+        let out = out.read(gpu, 1)?;
+        let (x, per_group) = (&h[..], w.matrix.shape.rows);
+        compare(
+            verdict,
+            &Product { what: &what, precision, w, x, x_width: embd, out: &out, out_width: width, per_group },
+        );
+    }
+    Ok(())
 }
 
 fn check_output(
@@ -415,6 +453,11 @@ fn small_expanding(trial: &mut Trial<'_>) -> Result<()> {
                 check_expanding(&mut trial.outcome.verdict, gpu, &linear, &w, rows, is_f16)?;
             }
         }
+        let of = |format, rows| Weights::random(gpu, &mut Random(18), format, shape(rows, 256, 1));
+        let weights = [of(Format::Q8_0, 96)?, of(Format::F16, 9)?];
+        // Bytes are made by subgroups.
+        let collapses = precision == Precision::Exact || parts::can_emit(gpu.caps(), 256);
+        check_collapsing(&mut trial.outcome.verdict, gpu, &linear, &weights.each_ref(), true, collapses)?;
     }
     Ok(())
 }
@@ -437,12 +480,12 @@ fn model_expanding(trial: &mut Trial<'_>, rows: usize) -> Result<()> {
     let work = Work { bytes: bytes as f64, operations: 2.0 * (rows * of.rows * of.cols) as f64 };
     trial.time("expand apart", work, |i| {
         let w = &weights[i % weights.len()].matrix;
-        let product = |_: &Expand<'_>| linear.project(gpu, rows, &x, None, &[(w, &y)]).map(|()| Before::Expand(&y));
-        streams.take(gpu, rows, product).map(|_| ())
+        let product = |_: &Expand<'_>| linear.project(gpu, rows, &x, None, &[(w, &y)]).map(|()| false);
+        streams.take(gpu, rows, &y, product).map(|_| ())
     })?;
     trial.time("expanded at the end", work, |i| {
         let w = &weights[i % weights.len()].matrix;
-        streams.take(gpu, rows, |expand| linear.project_expanding(gpu, rows, &x, w, &y, expand)).map(|_| ())
+        streams.take(gpu, rows, &y, |expand| linear.project_expanding(gpu, rows, &x, w, &y, expand)).map(|_| ())
     })
 }
 

@@ -231,7 +231,7 @@ impl<'a> Trials<'a> {
             Work::Output(rows) => {
                 let product =
                     |expand: &Expand<'_>| linear.project_expanding(gpu, rows, &self.wide, dense, &self.y, expand);
-                self.streams.take(gpu, rows, product).map(|_| ())
+                self.streams.take(gpu, rows, &self.y, product).map(|_| ())
             }
             Work::Query(rows) => {
                 let w = seen_as(dense, self.queries.width, self.narrow.width);
@@ -241,13 +241,13 @@ impl<'a> Trials<'a> {
                 let (Some(routed), Some(experts)) = (&self.routed, &made.experts) else { return Ok(()) };
                 let Routed { logits, ids, routes, .. } = routed;
                 let (matrix, routing) = (&routed.router.matrix, Routing::Learned(None));
-                let router = Router { matrix, z: logits, routing, ids, scale: 1.0 };
+                let router = Router { matrix, z: logits, has_logits: false, routing, ids, scale: 1.0 };
                 let (weights, h) = (routed.layer.weights(), &routed.inputs[i % routed.inputs.len()]);
                 let layer = |expand: &Expand<'_>| {
                     let expand = Some(expand);
                     experts.run_routed(gpu, linear, rows, CLAMPS, &weights, h, &router, routes, &self.y, expand)
                 };
-                self.streams.take(gpu, rows, layer).map(|_| ())
+                self.streams.take(gpu, rows, &self.y, layer).map(|_| ())
             }
             Work::Prompt => {
                 let Some([x, out]) = &self.prompt else { return Ok(()) };

@@ -176,6 +176,33 @@ fn outputs_of_the_true_width_are_expanded() {
 }
 
 #[test]
+fn a_row_is_collapsed_where_it_is_multiplied() {
+    for gpu in devices() {
+        let has_subgroups = gpu.caps().subgroup.is_some();
+        for precision in [Precision::Exact, Precision::Fast] {
+            let linear = linear(&gpu, precision);
+            // Widths that threads do not share evenly, and the true one.
+            for embd in [64, 192, 1024, 4096] {
+                let mut random = Random(19);
+                let mut make = |format, rows| random_weights(&gpu, &mut random, format, shape(rows, embd, 1));
+                let weights = [make(Format::Q8_0, 48), make(Format::F16, 9), make(Format::F32, 33)];
+                let [bytes, half, float] = weights.each_ref();
+                for (weights, is_for_norm) in
+                    [(&[bytes][..], true), (&[half], false), (&[float], false), (&[bytes, half, float], true)]
+                {
+                    let has_floats =
+                        precision == Precision::Exact || weights.iter().all(|w| w.matrix.format != Format::Q8_0);
+                    let collapses = has_subgroups || has_floats;
+                    let mut verdict = Verdict::default();
+                    selftest::check_collapsing(&mut verdict, &gpu, &linear, weights, is_for_norm, collapses).unwrap();
+                    right(&format!("{precision:?}, {} matrices, row of {embd}", weights.len()), &verdict);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn outputs_that_no_workgroups_share_evenly_are_expanded_apart() {
     // A width of 192 is none of workgroups of 128 values, and five rows are too many.
     for gpu in devices() {

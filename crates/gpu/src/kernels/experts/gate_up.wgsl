@@ -1,11 +1,12 @@
-// mid = swiglu(gate·h, up·h) of a slot: matrices 0 and 1 of its expert. x counts stretches of KEPT values, y slots. Where down takes bytes, mid is
-// also written as such. Others have found the slot's expert and weight, or each workgroup finds them here.
+// mid = swiglu(gate·h, up·h) of a slot: matrices 0 and 1 of its expert. x counts stretches of KEPT values, y slots, behind BESIDE others. Where down
+// takes bytes, mid is also written as such. Others have found the slot's expert and weight, or each workgroup finds them here.
 var<workgroup> kept: array<f32, KEPT>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    SHARED
     PREPARE
-    let slot = group.y;
+    let slot = group.y - BESIDE;
     let lane = thread % LANES;
     ROUTE
     let base = route.x * FF;

@@ -1,0 +1,88 @@
+// §4 at the beginning of a product of a single row, as its input: h = rmsnorm(Σ_s pre_s·X_s, norm). Every workgroup collapses the streams for itself,
+// which is sooner done than waiting for one that does it for all. The first one has no part of the product; it leaves h, post and C for others.
+const VALUES: u32 = 24u;
+const SUMS: u32 = VALUES + 1u;
+const PARTS: u32 = E / PART;
+const QUADS: u32 = E / 4u;
+const OWN: u32 = (QUADS + WG - 1u) / WG;
+// Threads that add up parts of the same value.
+const GROUPS: u32 = WG / 32u;
+const OWN_PARTS: u32 = (PARTS + GROUPS - 1u) / GROUPS;
+
+var<workgroup> m: array<f32, 32>;
+var<workgroup> parts: array<f32, WG>;
+
+fn collapse_here(is_first: bool, thread: u32) {
+    // Everything from memory is asked for before the first barrier.
+    var own_streams: array<vec4<f32>, 4u * OWN>;
+    var own_norm: array<vec4<f32>, OWN>;
+    for (var i = 0u; i < OWN; i++) {
+        let at = min(i * WG + thread, QUADS - 1u);
+        own_streams[4u * i] = streams[at];
+        own_streams[4u * i + 1u] = streams[at + QUADS];
+        own_streams[4u * i + 2u] = streams[at + 2u * QUADS];
+        own_streams[4u * i + 3u] = streams[at + 3u * QUADS];
+        own_norm[i] = site_norm[at];
+    }
+    let first_scale = scale[0];
+    let first_base = vec4<f32>(base[0], base[1], base[2], base[3]);
+    let value = thread % 32u;
+    let group = thread / 32u;
+    var sum = 0.0;
+    if (value < SUMS) {
+        for (var p = 0u; p < OWN_PARTS; p++) {
+            let own = part[min(p * GROUPS + group, PARTS - 1u) * SUMS + value];
+            sum += select(0.0, own, p * GROUPS + group < PARTS);
+        }
+    }
+    parts[thread] = sum;
+    workgroupBarrier();
+    if (thread < SUMS) {
+        var all = 0.0;
+        for (var g = 0u; g < GROUPS; g++) {
+            all += parts[g * 32u + thread];
+        }
+        m[thread] = all;
+    }
+    workgroupBarrier();
+    let inverse = 1.0 / sqrt(m[VALUES] / f32(4u * E) + bitcast<f32>(RMS_EPS_BITS));
+    let gates = vec4<f32>(m[0], m[1], m[2], m[3]) * (inverse * first_scale) + first_base;
+    let pre = vec4<f32>(sigmoid(gates.x), sigmoid(gates.y), sigmoid(gates.z), sigmoid(gates.w)) + bitcast<f32>(HC_EPS_BITS);
+    var collapsed: array<vec4<f32>, OWN>;
+    var squares = 0.0;
+    for (var i = 0u; i < OWN; i++) {
+        collapsed[i] = pre.x * own_streams[4u * i] + pre.y * own_streams[4u * i + 1u] + pre.z * own_streams[4u * i + 2u]
+            + pre.w * own_streams[4u * i + 3u];
+        if (i * WG + thread < QUADS) {
+            squares += dot(collapsed[i], collapsed[i]);
+        }
+    }
+    let normed = 1.0 / sqrt(wg_sum(squares, thread) / f32(E) + bitcast<f32>(RMS_EPS_BITS));
+    for (var i = 0u; i < OWN; i++) {
+        let at = i * WG + thread;
+        let value = collapsed[i] * normed * own_norm[i];
+        if (at < QUADS) {
+            KEEP_FLOATS
+            if (is_first) {
+                h[at] = value;
+            }
+        }
+        KEEP_BYTES
+    }
+    workgroupBarrier();
+    if (is_first) {
+        LEAVE_BYTES
+        var own = 0.0;
+        if (thread < VALUES) {
+            own = m[thread] * inverse * scale[min(thread / 4u, 2u)] + base[thread];
+        }
+        workgroupBarrier();
+        if (thread < VALUES) {
+            m[thread] = own;
+        }
+        workgroupBarrier();
+        if (thread == 0u) {
+            write_mix(0u);
+        }
+    }
+}
