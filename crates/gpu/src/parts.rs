@@ -2,6 +2,9 @@
 
 use crate::device::Caps;
 
+/// `once`, 1 as far as compilers can tell, set by `main`: loops whose bound it is part of stay loops.
+pub const ONCE: &str = include_str!("kernels/once.wgsl");
+
 /// Elementary functions, to about one unit in the last place.
 pub const MATH: &str = include_str!("kernels/math.wgsl");
 const SUM: &str = include_str!("kernels/sum.wgsl");
@@ -31,6 +34,14 @@ pub fn emit(is_wanted: bool) -> &'static str {
 /// Whether the threads of a subgroup can share a block of bytes, and rows of this width consist of such blocks.
 pub fn can_emit(caps: Caps, width: usize) -> bool {
     caps.subgroup.is_some_and(|threads| threads >= 8) && width.is_multiple_of(64)
+}
+
+/// `emit_quad`, which writes what a workgroup keeps as bytes.
+pub(crate) fn emit_quad(caps: Caps) -> &'static str {
+    match caps.subgroup {
+        Some(4..) => include_str!("kernels/linear/emit_quad_subgroup.wgsl"),
+        _ => include_str!("kernels/linear/emit_quad.wgsl"),
+    }
 }
 
 /// The constant `SUBGROUP`, 1 where it is not known.

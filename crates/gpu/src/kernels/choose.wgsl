@@ -30,7 +30,7 @@ fn choose(row: u32, scale: f32, thread: u32) {
         }
         var own = 0u;
         var sum = 0.0;
-        for (var n = 0u; n < USED; n++) {
+        for (var n = 0u; n < USED * once; n += 1u) {
             var id = 0u;
             if (HASHED == 1u) {
                 id = table[ids[row] * USED + n];

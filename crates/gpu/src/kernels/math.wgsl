@@ -17,6 +17,22 @@ fn exp_f32(value: f32) -> f32 {
     return select(y * scale, 0.0, x < -87.0);
 }
 
+// The same of four values.
+fn exp4_f32(value: vec4<f32>) -> vec4<f32> {
+    let x = min(value, vec4<f32>(88.0));
+    let n = round(x * 1.44269504);
+    let r = (x - n * 0.693359375) + n * 2.12194440e-4;
+    var p = vec4<f32>(1.9875691500e-4);
+    p = p * r + 1.3981999507e-3;
+    p = p * r + 8.3334519073e-3;
+    p = p * r + 4.1665795894e-2;
+    p = p * r + 1.6666665459e-1;
+    p = p * r + 5.0000001201e-1;
+    let y = p * r * r + r + 1.0;
+    let scale = bitcast<vec4<f32>>(vec4<u32>(vec4<i32>(n) + 127) << vec4<u32>(23u));
+    return select(y * scale, vec4<f32>(), x < vec4<f32>(-87.0));
+}
+
 // ln(1 + x) for x >= 0, by 2·atanh(f / (2 + f)) with f small. No step relies on what a sum loses: drivers simplify such sums away.
 fn log1p_f32(x: f32) -> f32 {
     var f = x;

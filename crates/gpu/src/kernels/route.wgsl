@@ -9,7 +9,10 @@ struct Args { scale: f32 }
 var<immediate> args: Args;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32) {
+    once = grid.z;
     choose(group.x, args.scale, thread);
     if (thread < USED) {
         routes[group.x * USED + thread] = chosen[thread];

@@ -5,7 +5,9 @@ use super::linear::{Linear, Slots};
 use super::route::{self, Router};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use super::units::Tile;
+use crate::device::Caps;
 use crate::gpu::{Buffer, Gpu, Kernel};
+use crate::parts;
 use crate::rows::{BYTE_UNITS, Rows};
 use crate::weights::Matrix;
 use ds4_engine::{Error, Result};
@@ -115,11 +117,11 @@ fn add_inputs(source: &mut Source, uses: &[Use]) {
 }
 
 /// Binds hidden values as bytes, if they are wanted so.
-fn add_emit(source: &mut Source, emits: bool) {
+fn add_emit(source: &mut Source, caps: Caps, emits: bool) {
     if emits {
         source.bind("bytes", "u32", true);
         source.add(include_str!("../kernels/linear/emit_plain.wgsl"));
-        source.add(include_str!("../kernels/linear/emit_quad.wgsl"));
+        source.add(parts::emit_quad(caps));
     }
 }
 
@@ -327,7 +329,7 @@ impl Experts {
             source.set_threads(threads);
             add_inputs(&mut source, &uses);
             source.bind("mid", "f32", true);
-            add_emit(&mut source, emits);
+            add_emit(&mut source, gpu.caps(), emits);
             source.add_teams(gpu.caps());
             source.add_matrices(&uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
             source.add(MATH);
@@ -438,7 +440,7 @@ impl Experts {
             };
             source.bind("routes", "vec2<u32>", chooses.is_some());
             source.bind("mid", "f32", true);
-            add_emit(&mut source, emits);
+            add_emit(&mut source, gpu.caps(), emits);
             source.add_teams(gpu.caps());
             source.add_matrices(&uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
             // Matrices whose steps are equal share what is read of the activations.

@@ -114,6 +114,14 @@ impl Stretch {
     }
 }
 
+/// `write_mix`, and how many threads call it.
+fn sinkhorn(caps: Caps) -> (u32, &'static str) {
+    match caps.subgroup {
+        Some(width @ 4..) => (width, include_str!("../kernels/hyper/sinkhorn_subgroup.wgsl")),
+        _ => (1, include_str!("../kernels/hyper/sinkhorn.wgsl")),
+    }
+}
+
 /// What a product of a single row needs to collapse the streams at its beginning.
 pub struct Collapse<'a> {
     site: Site<'a>,
@@ -189,6 +197,7 @@ impl CollapseKind {
             ("RMS_EPS_BITS", self.rms_eps_bits),
             ("HC_EPS_BITS", self.hc_eps_bits),
             ("ROUNDS", self.rounds),
+            ("MIXERS", sinkhorn(caps).0),
         ];
         numbers.iter().for_each(|(name, value)| source.add(&format!("const {name}: u32 = {value}u;")));
         source.add(parts::MATH);
@@ -211,7 +220,7 @@ impl CollapseKind {
             source.bind("h_bytes", "vec4<u32>", true);
             leave_bytes = "for (var i = thread; i < BYTE_UNITS * (E / 64u); i += WG) { h_bytes[i] = xq[i]; }";
         }
-        source.add(include_str!("../kernels/hyper/sinkhorn.wgsl"));
+        source.add(sinkhorn(caps).1);
         let collapse = include_str!("../kernels/hyper/collapse_here.wgsl");
         let collapse = collapse.replace("KEEP_FLOATS", keep_floats).replace("KEEP_BYTES", keep_bytes);
         source.add(&collapse.replace("LEAVE_BYTES", leave_bytes));
@@ -349,13 +358,15 @@ impl Hyper {
             ("RMS_EPS_BITS", self.rms_eps.to_bits()),
             ("HC_EPS_BITS", self.hc_eps.to_bits()),
             ("ROUNDS", self.rounds),
+            ("MIXERS", sinkhorn(caps).0),
         ];
         let emits = self.emits && rows <= BYTE_ROWS_MAX;
         let sums = parts::sums(caps, threads);
         let sources = [
+            parts::ONCE,
             parts::MATH,
             sums,
-            include_str!("../kernels/hyper/sinkhorn.wgsl"),
+            sinkhorn(caps).1,
             include_str!("../kernels/hyper/collapse.wgsl"),
             parts::emit(emits),
         ];

@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PASS_ROWS_MAX: usize = BYTE_ROWS_MAX;
 /// Workgroups that a large device needs to be busy: two for each of its cores.
 const WORKGROUPS_LEAST: u32 = 256;
+/// Fewest workgroups for which a pass that collapses at its beginning has the largest ones: each of them collapses, but cores should not be idle.
+const COLLAPSE_WORKGROUPS_LEAST: u32 = 64;
 /// Workgroup memory of a pass that collapses at its beginning, besides what that takes.
 const COLLAPSE_BESIDE_BYTES: u32 = 2 << 10;
 /// Most rows that leave as bytes for a norm: every team of the next product sums up the squares of all of them.
@@ -404,8 +406,13 @@ impl Linear {
 
     /// Threads of the workgroups of a pass over `uses` that collapses at its beginning, if it can: each has the whole input in its memory.
     fn collapse_threads(&self, caps: Caps, uses: &[Use], collapse: CollapseKind) -> Option<u32> {
-        let is_large = caps.subgroup.is_some() && caps.workgroup_threads >= 2 * THREADS;
-        let threads = if is_large { 2 * THREADS } else { THREADS };
+        let rows: u32 = uses.iter().map(|u| u.out as u32).sum();
+        let threads = match caps.subgroup {
+            Some(_) if rows * lanes(caps) / (4 * THREADS) >= COLLAPSE_WORKGROUPS_LEAST => 4 * THREADS,
+            Some(_) => 2 * THREADS,
+            None => THREADS,
+        };
+        let threads = threads.min(caps.workgroup_threads);
         let has = |input| uses.iter().any(|u| u.input == input);
         let bytes = collapse.workgroup_bytes(threads, has(Input::Float), has(Input::Bytes)) + COLLAPSE_BESIDE_BYTES;
         let can_emit = parts::can_emit(caps, uses.first()?.cols);
@@ -772,7 +779,7 @@ impl Linear {
             source.set_threads(threads);
             source.bind("bytes", "u32", true);
             source.add(part!("matvec_emit"));
-            source.add(part!("emit_quad"));
+            source.add(parts::emit_quad(gpu.caps()));
         }
         let (keep, end) = match ending {
             Ending::Plain => ("", ""),
@@ -813,7 +820,10 @@ impl Linear {
         }
         source.add(&format!(
             "@compute @workgroup_size(WG)\n\
-             fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{\n\
+             fn main(\n\
+             @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,\n\
+             @builtin(local_invocation_index) thread: u32) {{\n\
+             once = grid.z;\n\
              PREPARE\n{before}\n{calls}}}"
         ));
         let (batch, cols) = uses.first().map_or((1, 0), |u| (u.batch, u.x_width));

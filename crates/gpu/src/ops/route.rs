@@ -90,7 +90,7 @@ pub fn route(
     let mut constants = vec![("WG", threads), ("SUBGROUP", parts::subgroup(caps))];
     constants.extend(routing.constants(experts, used, choosers.unwrap_or(threads)));
     let text = if choosers.is_some() { CHOOSE_SUBGROUP } else { CHOOSE };
-    let sources = [parts::MATH, parts::sums(caps, threads), text, include_str!("../kernels/route.wgsl")];
+    let sources = [parts::ONCE, parts::MATH, parts::sums(caps, threads), text, include_str!("../kernels/route.wgsl")];
     let kernel = gpu.kernel("route", &constants, &sources)?;
     let [z, bias, ids, table] = routing.buffers(z, ids);
     gpu.dispatch(&kernel, &[z, bias, ids, table, routes], &[scale.to_bits()], [rows as u32, 1, 1])

@@ -2,6 +2,7 @@
 
 use crate::device::Caps;
 use crate::gpu::{Gpu, Kernel};
+use crate::parts;
 use crate::rows::BYTE_UNITS;
 use crate::weights::Matrix;
 use ds4_engine::Precision;
@@ -156,7 +157,7 @@ impl Source {
             Precision::Exact => part!("sum_exact"),
             Precision::Fast => part!("sum_fast"),
         };
-        let text = format!("{}{sum}", part!("common"));
+        let text = format!("{}{}{sum}", parts::ONCE, part!("common"));
         Self { text, bindings: 0, threads: THREADS }
     }
 

@@ -3,7 +3,10 @@
 var<workgroup> kept: array<f32, KEPT>;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32) {
+    once = grid.z;
     SHARED
     PREPARE
     let slot = group.y - BESIDE;

@@ -21,7 +21,9 @@ var<workgroup> m: array<f32, 32>;
 var<workgroup> parts: array<f32, WG>;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    once = grid.z;
     let index = wg.y;
     var row = index;
     if (HEAD == 1u) {
@@ -95,7 +97,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             }
             emit(index, at, value, at < QUADS);
         }
-    } else if (lane == 0u && HEAD == 0u) {
-        write_mix(row);
+    } else if (lane < MIXERS && HEAD == 0u) {
+        write_mix(row, lane);
     }
 }

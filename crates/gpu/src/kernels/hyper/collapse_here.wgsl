@@ -11,6 +11,7 @@ const OWN_PARTS: u32 = (PARTS + GROUPS - 1u) / GROUPS;
 
 var<workgroup> m: array<f32, 32>;
 var<workgroup> parts: array<f32, WG>;
+var<workgroup> pre_here: vec4<f32>;
 
 fn collapse_here(is_first: bool, thread: u32) {
     // Everything from memory is asked for before the first barrier.
@@ -24,8 +25,8 @@ fn collapse_here(is_first: bool, thread: u32) {
         own_streams[4u * i + 3u] = streams[at + 3u * QUADS];
         own_norm[i] = site_norm[at];
     }
-    let first_scale = scale[0];
-    let first_base = vec4<f32>(base[0], base[1], base[2], base[3]);
+    let scale_here = scale[0];
+    let base_here = base[thread % 4u];
     let value = thread % 32u;
     let group = thread / 32u;
     var sum = 0.0;
@@ -46,8 +47,12 @@ fn collapse_here(is_first: bool, thread: u32) {
     }
     workgroupBarrier();
     let inverse = 1.0 / sqrt(m[VALUES] / f32(4u * E) + bitcast<f32>(RMS_EPS_BITS));
-    let gates = vec4<f32>(m[0], m[1], m[2], m[3]) * (inverse * first_scale) + first_base;
-    let pre = vec4<f32>(sigmoid(gates.x), sigmoid(gates.y), sigmoid(gates.z), sigmoid(gates.w)) + bitcast<f32>(HC_EPS_BITS);
+    let gate = m[thread % 4u] * (inverse * scale_here) + base_here;
+    if (thread < 4u) {
+        pre_here[thread] = sigmoid(gate) + bitcast<f32>(HC_EPS_BITS);
+    }
+    workgroupBarrier();
+    let pre = pre_here;
     var collapsed: array<vec4<f32>, OWN>;
     var squares = 0.0;
     for (var i = 0u; i < OWN; i++) {
@@ -81,8 +86,8 @@ fn collapse_here(is_first: bool, thread: u32) {
             m[thread] = own;
         }
         workgroupBarrier();
-        if (thread == 0u) {
-            write_mix(0u);
+        if (thread < MIXERS) {
+            write_mix(0u, thread);
         }
     }
 }

@@ -1,5 +1,5 @@
-// §4: post and C of row `row` to `mix`, from the mix values `m` of a site with VALUES of them. One thread calls it.
-fn write_mix(row: u32) {
+// §4: post and C of row `row` to `mix`, from the mix values `m` of a site with VALUES of them. The first thread calls it.
+fn write_mix(row: u32, thread: u32) {
     // Rows of C are vectors, a sum of columns is a sum of vectors.
     var c: array<vec4<f32>, 4>;
     for (var i = 0u; i < 4u; i++) {
