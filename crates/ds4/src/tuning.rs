@@ -207,6 +207,7 @@ mod tests {
             timestamps: true,
             workgroup_bytes: 48 << 10,
             workgroup_threads: 1024,
+            buffers: 29,
             binding_bytes: 1 << 30,
             is_software: false,
         }

@@ -236,6 +236,7 @@ impl GpuBackend {
     }
 
     /// §4 collapse; whether the product of its `h` was made in the same kernel is returned.
+    #[allow(clippy::too_many_arguments)]
     fn collapse_project_with(
         &self,
         rows: usize,

@@ -28,6 +28,8 @@ pub struct Caps {
     pub workgroup_bytes: u32,
     /// Most threads of a workgroup, a power of two.
     pub workgroup_threads: u32,
+    /// Most buffers of a kernel.
+    pub buffers: u32,
     /// Largest storage binding, at most [`BINDING_BYTES_MAX`].
     pub binding_bytes: u64,
     /// Whether the device is a CPU that plays a GPU.
@@ -120,6 +122,7 @@ fn caps(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Caps {
         timestamps: has(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         workgroup_threads: 1 << threads.max(1).ilog2(),
+        buffers: limits.max_storage_buffers_per_shader_stage,
         binding_bytes: limits.max_storage_buffer_binding_size.min(BINDING_BYTES_MAX),
         is_software: info.device_type == wgpu::DeviceType::Cpu,
     }

@@ -22,7 +22,7 @@ const KERNEL_KEY_MAX: usize = 48;
 /// What is compiled where kernels are only collected.
 const NOTHING: &str = "@compute @workgroup_size(1) fn main() {}";
 /// Most bindings of a kernel.
-const BINDINGS_MAX: usize = 20;
+pub(crate) const BINDINGS_MAX: usize = 28;
 /// Most dispatches that [`Gpu::start_profile`] times.
 const PROFILE_DISPATCHES: u32 = 2000;
 
@@ -373,10 +373,13 @@ impl Gpu {
     /// # Errors
     /// The number of buffers is wrong.
     pub fn dispatch(&self, kernel: &Kernel, buffers: &[&Buffer], immediates: &[u32], grid: [u32; 3]) -> Result<()> {
-        if buffers.len() != kernel.bindings || 4 * immediates.len() > IMMEDIATE_BYTES as usize {
+        if buffers.len() != kernel.bindings
+            || buffers.len() > BINDINGS_MAX
+            || 4 * immediates.len() > IMMEDIATE_BYTES as usize
+        {
             let name = &kernel.name;
             return Err(Error::Device(format!(
-                "kernel {name} takes {} buffers, not {}",
+                "kernel {name} takes {} buffers of at most {BINDINGS_MAX}, not {}",
                 kernel.bindings,
                 buffers.len()
             )));

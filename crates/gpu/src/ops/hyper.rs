@@ -114,6 +114,9 @@ impl Stretch {
     }
 }
 
+/// Most buffers that a collapse in front of a product takes.
+pub(crate) const COLLAPSE_BINDINGS: usize = 8;
+
 /// `write_mix`, and how many threads call it.
 fn sinkhorn(caps: Caps) -> (u32, &'static str) {
     match caps.subgroup {

@@ -1,13 +1,13 @@
 //! Products of weight matrices with activation rows.
 
-use super::hyper::{Collapse, CollapseKind, EXPANDED_ROWS_MAX, Expand, STRETCH_LEAST, Stretch};
+use super::hyper::{COLLAPSE_BINDINGS, Collapse, CollapseKind, EXPANDED_ROWS_MAX, Expand, STRETCH_LEAST, Stretch};
 use super::source::{Input, Source, THREADS, Teams, Use, has_lattice, lanes};
 use super::units::{
     FEW_UNITS_ROWS, TILE_ROWS_LEAST, Tile, UNITS_BYTES, Units, few_units_source, few_units_workgroups, fits_few_units,
     has_few_units, tile_source,
 };
 use crate::device::Caps;
-use crate::gpu::{Buffer, Gpu, Kernel, words};
+use crate::gpu::{BINDINGS_MAX, Buffer, Gpu, Kernel, words};
 use crate::parts;
 use crate::rows::{BYTE_ROWS_MAX, Rows, Vector};
 use crate::weights::Matrix;
@@ -25,6 +25,8 @@ const WORKGROUPS_LEAST: u32 = 256;
 const COLLAPSE_WORKGROUPS_LEAST: u32 = 64;
 /// Workgroup memory of a pass that collapses at its beginning, besides what that takes.
 const COLLAPSE_BESIDE_BYTES: u32 = 2 << 10;
+/// Buffers of a pass whose rows leave as bytes for a norm, besides its inputs, matrices and outputs.
+const EMIT_BINDINGS: usize = 3;
 /// Most rows that leave as bytes for a norm: every team of the next product sums up the squares of all of them.
 const EMITTED_FOR_NORM_MAX: usize = 4;
 
@@ -415,8 +417,12 @@ impl Linear {
         let threads = threads.min(caps.workgroup_threads);
         let has = |input| uses.iter().any(|u| u.input == input);
         let bytes = collapse.workgroup_bytes(threads, has(Input::Float), has(Input::Bytes)) + COLLAPSE_BESIDE_BYTES;
+        let buffers = COLLAPSE_BINDINGS + 2 * uses.len() + EMIT_BINDINGS;
         let can_emit = parts::can_emit(caps, uses.first()?.cols);
-        let fits = bytes <= caps.workgroup_bytes && !has_lattice(uses) && (can_emit || !has(Input::Bytes));
+        let fits = bytes <= caps.workgroup_bytes
+            && buffers <= BINDINGS_MAX.min(caps.buffers as usize)
+            && !has_lattice(uses)
+            && (can_emit || !has(Input::Bytes));
         fits.then_some(threads)
     }
 

@@ -228,6 +228,7 @@ mod tests {
         timestamps: false,
         workgroup_bytes: 48 << 10,
         workgroup_threads: 1024,
+        buffers: 29,
         binding_bytes: 1 << 30,
         is_software: false,
     };

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use trials::{Trials, Work};
 
 /// To be raised when kernels or candidates change so that earlier choices are of no use.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Time after which what was found so far stands.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Workgroup memory of kernels with the lattice besides its copies of 2 KB each.
@@ -150,7 +150,7 @@ impl Parameter {
         all
     }
 
-    /// What a value of it is tried with.
+    /// What a value of it is tried with, in turns.
     fn works(self) -> &'static [Work] {
         match self {
             Self::TeamRows => &[Work::Experts(1), Work::Experts(4), Work::Query(4), Work::Output(4)],
@@ -188,7 +188,7 @@ pub struct Plan {
     pub copies: usize,
     /// Most bytes of all weights.
     pub weight_bytes: usize,
-    /// Seconds of one measurement.
+    /// Seconds of one measurement for each kind of work.
     pub seconds: f64,
     /// Measurements of each of two tunings, one of this and one of that.
     pub rounds: usize,

@@ -152,7 +152,8 @@ impl<'a> Trials<'a> {
         }
     }
 
-    /// The time of `other` as a part of that of `best`: the mean over all `works`.
+    /// The time of `other` as a part of that of `best`, for all `works` in turns: a kernel that is run again and again finds its own code in caches
+    /// from which a step's other kernels and weights have driven it.
     ///
     /// # Errors
     /// One of them does not run, or `is_over` said so.
@@ -166,37 +167,35 @@ impl<'a> Trials<'a> {
         let over = || Error::Device("nothing more is to be tried".to_owned());
         let check = || if is_over() { Err(over()) } else { Ok(()) };
         let works: Vec<Work> = works.iter().copied().filter(|work| self.has(*work)).collect();
+        if works.is_empty() {
+            return Ok(1.0);
+        }
         // All is compiled before anything is measured, so that the device does not idle in between.
         for work in &works {
             for tuning in [best, other] {
                 check()?;
                 self.make(*work, tuning)?;
-                self.seconds(*work, tuning, 1)?;
+                self.seconds(&[*work], tuning, 1)?;
             }
         }
-        let Some(first) = works.first() else { return Ok(1.0) };
         if !self.gpu.caps().is_software {
             let start = Instant::now();
             while start.elapsed().as_secs_f64() < WARM_SECONDS {
-                self.seconds(*first, best, 1)?;
+                self.seconds(&works, best, 1)?;
             }
         }
-        let mut sum = 0.0;
-        for work in &works {
+        check()?;
+        let one = self.seconds(&works, best, 1)?;
+        let calls = ((works.len() as f64 * self.plan.seconds / one) as usize).clamp(1, CALLS_MAX);
+        let ratios = (0..self.plan.rounds.max(1)).map(|round| {
             check()?;
-            let one = self.seconds(*work, best, 1)?;
-            let calls = ((self.plan.seconds / one) as usize).clamp(1, CALLS_MAX);
-            let ratios = (0..self.plan.rounds.max(1)).map(|round| {
-                check()?;
-                // Whatever drifts favours neither.
-                let order = if round % 2 == 0 { [best, other] } else { [other, best] };
-                let [a, b] = order.map(|tuning| self.seconds(*work, tuning, calls));
-                let (a, b) = (a?, b?);
-                Ok(if round % 2 == 0 { b / a } else { a / b })
-            });
-            sum += median(ratios.collect::<Result<_>>()?);
-        }
-        Ok(sum / works.len() as f64)
+            // Whatever drifts favours neither.
+            let order = if round % 2 == 0 { [best, other] } else { [other, best] };
+            let [a, b] = order.map(|tuning| self.seconds(&works, tuning, calls));
+            let (a, b) = (a?, b?);
+            Ok(if round % 2 == 0 { b / a } else { a / b })
+        });
+        Ok(median(ratios.collect::<Result<_>>()?))
     }
 
     fn make(&mut self, work: Work, tuning: Tuning) -> Result<()> {
@@ -213,12 +212,15 @@ impl<'a> Trials<'a> {
         Ok(())
     }
 
-    /// Seconds of one of `calls` calls.
-    fn seconds(&self, work: Work, tuning: Tuning, calls: usize) -> Result<f64> {
+    /// Seconds of all `works` once, of `calls` times.
+    fn seconds(&self, works: &[Work], tuning: Tuning, calls: usize) -> Result<f64> {
         let missing = || Error::Device("kernels that were not made".to_owned());
-        let made = self.made.get(&(work, tuning)).ok_or_else(missing)?;
+        let made = |work: &Work| self.made.get(&(*work, tuning)).map(|made| (*work, made)).ok_or_else(missing);
+        let made: Vec<(Work, &Made)> = works.iter().map(made).collect::<Result<_>>()?;
         let start = Instant::now();
-        (0..calls).try_for_each(|i| self.call(work, made, i))?;
+        for i in 0..calls {
+            made.iter().try_for_each(|(work, made)| self.call(*work, made, i))?;
+        }
         self.gpu.wait()?;
         Ok((start.elapsed().as_secs_f64() / calls as f64).max(1e-9))
     }
