@@ -12,6 +12,16 @@ fn main() -> ds4_engine::Result<()> {
     println!("copy {:.0} GB/s", measure::copy_bandwidth(&gpu, bytes)? / 1e9);
     let (on_gpu, on_cpu) = measure::dispatch_seconds(&gpu)?;
     println!("dependent dispatch {:.2} us, recording it {:.2} us", on_gpu * 1e6, on_cpu * 1e6);
+    if !gpu.caps().is_software {
+        for multiply_adds in [64, 512, 1024, 2048] {
+            let us = |kernels| measure::code_seconds(&gpu, multiply_adds, kernels, 64 << 20, 1 << 30).map(|s| s * 1e6);
+            println!(
+                "{multiply_adds} multiply-adds behind a read of 64 MiB: {:.1} us, one of 12 kernels in turns {:.1} us",
+                us(1)?,
+                us(12)?
+            );
+        }
+    }
     let buffer = gpu.buffer("read back", 1 << 20)?;
     gpu.download(&buffer, 0, 1 << 19)?;
     let begin = Instant::now();

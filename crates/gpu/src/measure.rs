@@ -22,6 +22,18 @@ const CHAIN: &str = "
 @compute @workgroup_size(WG)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) { a[id.x] += 1u; }";
 
+const STREAM: &str = "
+@group(0) @binding(0) var<storage, read> source: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> seen: array<u32>;
+struct Args { first: u32, n: u32, stride: u32 }
+var<immediate> args: Args;
+@compute @workgroup_size(WG)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    var sum = vec4<u32>();
+    for (var i = id.x; i < args.n; i += args.stride) { sum += source[args.first + i]; }
+    if (sum.x == 1u) { seen[id.x % 64u] = sum.y; }
+}";
+
 const WIDTH: &str = "
 @group(0) @binding(0) var<storage, read_write> found: array<vec2<u32>>;
 @compute @workgroup_size(WG)
@@ -91,6 +103,52 @@ pub fn dispatch_seconds(gpu: &Gpu) -> Result<(f64, f64)> {
     run(100)?;
     let (few, many) = (run(1000)?, run(5000)?);
     Ok(((many.0 - few.0) / 4000.0, (many.1 - few.1) / 4000.0))
+}
+
+/// Seconds of a dispatch with that many multiply-adds written one behind the other, of `kernels` such kernels in turns, each of them behind a read of
+/// `streamed` bytes of a buffer of `all`: where the kernels are many and the bytes exceed the caches, code comes from memory.
+///
+/// # Errors
+/// A kernel does not compile, or the device failed.
+pub fn code_seconds(gpu: &Gpu, multiply_adds: u32, kernels: u32, streamed: u64, all: u64) -> Result<f64> {
+    const THREADS: u32 = 256;
+    const WORKGROUPS: u32 = 1024;
+    let source = gpu.buffer("a stream", all)?;
+    let seen = gpu.buffer("what was seen", 4 * 64)?;
+    let values = gpu.buffer("values", 4 * u64::from(THREADS))?;
+    let stream = gpu.kernel("stream", &[("WG", THREADS)], &[STREAM])?;
+    let made: Vec<_> = (0..kernels)
+        .map(|kernel| {
+            // Four sums, so that no multiply-add waits for the one before; no two kernels are equal.
+            let line = |i: u32| format!("v{} = fma(v{}, 1.0000{:05}, 0.5);\n", i % 4, i % 4, (kernel * 7919 + i) % 99_991 + 1);
+            let body: String = (0..multiply_adds).map(line).collect();
+            let text = format!(
+                "@group(0) @binding(0) var<storage, read_write> values: array<f32>;\n\
+                 @compute @workgroup_size(WG)\n\
+                 fn main(@builtin(local_invocation_index) thread: u32) {{\n\
+                 var v0 = values[thread];\nvar v1 = v0;\nvar v2 = v0;\nvar v3 = v0;\n{body}values[thread] = v0 + v1 + v2 + v3;\n}}"
+            );
+            gpu.kernel_of("code", &[("WG", THREADS)], &text)
+        })
+        .collect::<Result<_>>()?;
+    let units = (streamed / 16) as u32;
+    let places = (all / streamed.max(1)).max(1) as usize;
+    let run = |times: usize, has_kernel: bool| -> Result<f64> {
+        gpu.wait()?;
+        let begin = Instant::now();
+        for i in 0..times {
+            let first = (i % places) as u32 * units;
+            gpu.dispatch(&stream, &[&source, &seen], &[first, units, WORKGROUPS * THREADS], [WORKGROUPS, 1, 1])?;
+            if has_kernel {
+                gpu.dispatch(&made[i % made.len()], &[&values], &[], [1, 1, 1])?;
+            }
+        }
+        gpu.wait()?;
+        Ok(begin.elapsed().as_secs_f64())
+    };
+    run(100, true)?;
+    let seconds = |has_kernel| -> Result<f64> { Ok((run(1100, has_kernel)? - run(100, has_kernel)?) / 1000.0) };
+    Ok(seconds(true)? - seconds(false)?)
 }
 
 /// Threads of a subgroup, as a kernel of 256 threads finds them. `None` where subgroups are not all alike, or are not threads in their order.

@@ -1,6 +1,6 @@
 //! The device itself: recording, ordering, reading back. Needs a Vulkan device, which may be software.
 
-use ds4_gpu::{Gpu, floats, to_floats, words};
+use ds4_gpu::{Gpu, floats, measure, to_floats, words};
 
 const ADD: &str = "
 @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -35,4 +35,24 @@ fn what_does_not_compile_is_told() {
     let gpu = Gpu::open(None).unwrap();
     let error = gpu.kernel("broken", &[], &["fn main( {"]).err().unwrap().to_string();
     assert!(error.contains("broken"), "{error}");
+}
+
+#[test]
+fn kernels_of_more_buffers_than_are_told_apart_are_refused() {
+    let gpu = Gpu::open(None).unwrap();
+    let many = 29;
+    let bindings: String =
+        (0..many).map(|i| format!("@group(0) @binding({i}) var<storage, read_write> b{i}: array<u32>;\n")).collect();
+    let used: String = (0..many).map(|i| format!("b{i}[0] += 1u;\n")).collect();
+    let text = format!("{bindings}@compute @workgroup_size(WG) fn main() {{ {used} }}");
+    let kernel = gpu.kernel_of("many", &[("WG", 1)], &text).unwrap();
+    let buffers: Vec<_> = (0..many).map(|_| gpu.buffer("b", 16).unwrap()).collect();
+    let error = gpu.dispatch(&kernel, &buffers.iter().collect::<Vec<_>>(), &[], [1, 1, 1]).unwrap_err();
+    assert!(error.to_string().contains("at most 28"), "{error}");
+}
+
+#[test]
+fn the_time_of_cold_code_can_be_taken() {
+    let gpu = Gpu::open(None).unwrap();
+    assert!(measure::code_seconds(&gpu, 9, 2, 1 << 10, 1 << 12).unwrap().is_finite());
 }
