@@ -63,7 +63,7 @@ fn measure(bench: &Bench, depth: usize, rows: usize, sequences: usize) {
         (0..iterations).for_each(|_| go(&mut selection));
         bench.gpu.wait().unwrap();
         let wall = start.elapsed().as_secs_f64() / iterations as f64;
-        bench.gpu.start_profile();
+        bench.gpu.start_profile(None);
         (0..iterations).for_each(|_| go(&mut selection));
         let timings = bench.gpu.end_profile().unwrap();
         let visible = |p: &usize| kind.ratio().map_or(0, |r| (p + 1) / r);

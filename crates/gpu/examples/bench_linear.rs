@@ -205,7 +205,7 @@ fn bench_experts(gpu: &Gpu, options: &Options, name: &str, routed: [Format; 3]) 
                 best = Some((seconds, what));
             }
             if tuning == Tuning::of(Precision::Fast) {
-                gpu.start_profile();
+                gpu.start_profile(None);
                 all.run(gpu, &linear, rows, (10.0, 10.0), &weights, &h, &routes[0], &y)?;
                 for timing in gpu.end_profile()? {
                     println!(

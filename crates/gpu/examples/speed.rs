@@ -139,8 +139,28 @@ fn drafts(engine: &mut Engine<GpuBackend>, prompt: &[TokenId], most: usize) -> d
     Ok(())
 }
 
-fn table(gpu: &Gpu, steps: usize) -> ds4_engine::Result<()> {
-    for timing in gpu.end_profile()?.iter().take(30) {
+/// Times every kernel of `steps` steps: all at once, then each by itself, since stamps around all of them hold all up.
+fn profile(
+    engine: &mut Engine<GpuBackend>,
+    sequences: &mut [Sequence<GpuBackend>],
+    steps: usize,
+) -> ds4_engine::Result<()> {
+    engine.backend().gpu().start_profile(None);
+    decode(engine, sequences, steps)?;
+    let names = table(engine.backend().gpu(), steps)?;
+    println!("  each timed by itself:");
+    for name in names {
+        engine.backend().gpu().start_profile(Some(&name));
+        decode(engine, sequences, steps)?;
+        table(engine.backend().gpu(), steps)?;
+    }
+    Ok(())
+}
+
+/// Prints the profile, and returns the kernels' names.
+fn table(gpu: &Gpu, steps: usize) -> ds4_engine::Result<Vec<String>> {
+    let timings = gpu.end_profile()?;
+    for timing in timings.iter().take(30) {
         let (per_step, each) = (timing.seconds / steps as f64, timing.seconds / timing.count as f64);
         println!(
             "    {:28} {:5} x {:9.2} us = {:8.3} ms a step",
@@ -150,7 +170,7 @@ fn table(gpu: &Gpu, steps: usize) -> ds4_engine::Result<()> {
             per_step * 1e3
         );
     }
-    Ok(())
+    Ok(timings.into_iter().map(|timing| timing.name).collect())
 }
 
 /// Relative error of each step's sampled logits, and the place of the recorded first id among ours.
@@ -261,9 +281,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             (DECODED * args.batch) as f64 / seconds
         );
         if args.profile {
-            engine.backend().gpu().start_profile();
-            decode(&mut engine, &mut sequences, 2)?;
-            table(engine.backend().gpu(), 2)?;
+            profile(&mut engine, &mut sequences, 2)?;
         }
     }
     if engine.has_drafter() {
@@ -272,12 +290,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if args.profile {
         println!("decode at {} tokens:", sequence.len());
-        engine.backend().gpu().start_profile();
-        decode(&mut engine, std::slice::from_mut(&mut sequence), 2)?;
-        table(engine.backend().gpu(), 2)?;
+        profile(&mut engine, std::slice::from_mut(&mut sequence), 2)?;
         println!("prefill of {} tokens behind {}:", args.chunk, sequence.len());
         let tokens: Vec<TokenId> = (0..args.chunk).map(|i| token(i, vocab)).collect();
-        engine.backend().gpu().start_profile();
+        engine.backend().gpu().start_profile(None);
         engine.prefill(&mut sequence, &tokens, Logits::Last, &mut |_| (), &|| false)?;
         table(engine.backend().gpu(), 1)?;
     }

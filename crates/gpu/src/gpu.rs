@@ -62,6 +62,14 @@ pub struct Timing {
 struct Profile {
     queries: wgpu::QuerySet,
     names: Vec<String>,
+    /// The kernel that is timed, if not all are.
+    only: Option<String>,
+}
+
+impl Profile {
+    fn times(&self, name: &str) -> bool {
+        self.names.len() < PROFILE_DISPATCHES as usize && self.only.as_deref().is_none_or(|only| only == name)
+    }
 }
 
 struct Recorder {
@@ -400,7 +408,7 @@ impl Gpu {
         let Recorder { encoder, pass, dispatches, profile, .. } = &mut *recorder;
         let encoder = encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
         let pass = pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
-        let stamp = profile.as_mut().filter(|profile| profile.names.len() < PROFILE_DISPATCHES as usize);
+        let stamp = profile.as_mut().filter(|profile| profile.times(&kernel.name));
         pass.set_pipeline(&kernel.pipeline);
         pass.set_bind_group(0, &*group, &[]);
         // Immediates that do not change are constants of the kernel: handing them over costs the device almost half a microsecond.
@@ -530,8 +538,9 @@ impl Gpu {
         Error::Device(format!("{} failed: {what}", self.info))
     }
 
-    /// From now on dispatches are timed, if the device can.
-    pub fn start_profile(&self) {
+    /// From now on dispatches are timed, if the device can: all of them, or those of the kernel of this name alone. Time stamps cost as much as a small
+    /// kernel, and hold up what follows.
+    pub fn start_profile(&self, only: Option<&str>) {
         if !self.caps.timestamps {
             return;
         }
@@ -542,7 +551,8 @@ impl Gpu {
             count: 2 * PROFILE_DISPATCHES,
         };
         let queries = self.device.create_query_set(&descriptor);
-        locked(&self.recorder).profile = Some(Profile { queries, names: Vec::new() });
+        let only = only.map(str::to_owned);
+        locked(&self.recorder).profile = Some(Profile { queries, names: Vec::new(), only });
     }
 
     /// Ends that and returns the time of each kernel, the longest first.

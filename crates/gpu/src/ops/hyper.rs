@@ -217,7 +217,8 @@ impl CollapseKind {
             ));
             source.add(parts::EMIT_BLOCK);
             source.add(include_str!("../kernels/hyper/collapse_bytes.wgsl"));
-            keep_bytes = "keep_bytes(at, value);";
+            // Without a product that takes them they are only for others.
+            keep_bytes = if has_bytes { "keep_bytes(at, value);" } else { "if (is_first) { keep_bytes(at, value); }" };
         }
         if self.emits {
             source.bind("h_bytes", "vec4<u32>", true);

@@ -834,6 +834,8 @@ impl Linear {
         ));
         let (batch, cols) = uses.first().map_or((1, 0), |u| (u.batch, u.x_width));
         let constants = [("R", batch as u32), ("RPT", per_team), ("X_COLS", cols as u32), ("EPS_BITS", norm.eps)];
-        source.build(gpu, "pass", uses, self.tuning.lattice_copies, &constants)
+        let first = uses.first().map_or(String::new(), |u| format!(" {}×{}", u.out, u.cols));
+        let more = if uses.len() > 1 { format!(" and {} more", uses.len() - 1) } else { String::new() };
+        source.build(gpu, &format!("pass{first}{more}"), uses, self.tuning.lattice_copies, &constants)
     }
 }

@@ -81,7 +81,7 @@ pub fn time(
     let profiled_calls = calls.min(PROFILED_CALLS_MAX);
     let mut kernels = Vec::new();
     if gpu.caps().timestamps {
-        gpu.start_profile();
+        gpu.start_profile(None);
         (0..profiled_calls).try_for_each(&mut call)?;
         kernels = gpu.end_profile()?;
     }

@@ -56,3 +56,25 @@ fn the_time_of_cold_code_can_be_taken() {
     let gpu = Gpu::open(None).unwrap();
     assert!(measure::code_seconds(&gpu, 9, 2, 1 << 10, 1 << 12).unwrap().is_finite());
 }
+
+#[test]
+fn one_kernel_can_be_timed_by_itself() {
+    let gpu = Gpu::open(None).unwrap();
+    if !gpu.caps().timestamps {
+        return;
+    }
+    let [add, other] = ["add", "other"].map(|name| gpu.kernel_of(name, &[("WG", 64)], ADD).unwrap());
+    let (a, b) = (gpu.buffer("a", 256).unwrap(), gpu.buffer("b", 256).unwrap());
+    let names = |only| {
+        gpu.start_profile(only);
+        for kernel in [&add, &other, &add] {
+            gpu.dispatch(kernel, &[&a, &b], &[64, 1], [1, 1, 1]).unwrap();
+        }
+        let mut found: Vec<_> = gpu.end_profile().unwrap().into_iter().map(|t| (t.name, t.count)).collect();
+        found.sort();
+        found
+    };
+    let of = |name: &str, count| (name.to_owned(), count);
+    assert_eq!(names(None), [of("add", 2), of("other", 1)]);
+    assert_eq!(names(Some("add")), [of("add", 2)]);
+}
