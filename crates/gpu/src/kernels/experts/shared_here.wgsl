@@ -3,7 +3,8 @@
 fn shared_here(stretch: u32, thread: u32) {
     let lane = thread % LANES;
     var at = array<u32, 1>(0u);
-    for (var own = thread / LANES * RPT; own < SHARED_KEPT; own += TEAMS * RPT) {
+    for (var turn = 0u; turn < SHARED_KEPT; turn += TEAMS * RPT) {
+        let own = turn + thread / LANES * RPT;
         let first = stretch * SHARED_KEPT + own;
         var gate: array<Sum, RPT>;
         var up: array<Sum, RPT>;
