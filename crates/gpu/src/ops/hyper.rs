@@ -117,10 +117,10 @@ impl Stretch {
 /// Most buffers that a collapse in front of a product takes.
 pub(crate) const COLLAPSE_BINDINGS: usize = 8;
 
-/// `write_mix`, and how many threads call it.
-fn sinkhorn(caps: Caps) -> (u32, &'static str) {
-    match caps.subgroup {
-        Some(width @ 4..) => (width, include_str!("../kernels/hyper/sinkhorn_subgroup.wgsl")),
+/// `write_mix`, and how many threads call it. Exact arithmetic keeps to one thread and one order on all devices.
+fn sinkhorn(caps: Caps, is_exact: bool) -> (u32, &'static str) {
+    match (is_exact, caps.subgroup) {
+        (false, Some(width @ 4..)) => (width, include_str!("../kernels/hyper/sinkhorn_subgroup.wgsl")),
         _ => (1, include_str!("../kernels/hyper/sinkhorn.wgsl")),
     }
 }
@@ -141,6 +141,7 @@ pub(crate) struct CollapseKind {
     embd: u32,
     /// Dims of each stream that a part of the sums is of.
     dims: u32,
+    is_exact: bool,
     /// Whether `h` is left as bytes too.
     emits: bool,
     rms_eps_bits: u32,
@@ -193,6 +194,7 @@ impl CollapseKind {
         ] {
             source.bind(name, of, is_written);
         }
+        let (mixers, sinkhorn) = sinkhorn(caps, self.is_exact);
         let numbers = [
             ("E", self.embd),
             ("PART", self.dims),
@@ -200,7 +202,7 @@ impl CollapseKind {
             ("RMS_EPS_BITS", self.rms_eps_bits),
             ("HC_EPS_BITS", self.hc_eps_bits),
             ("ROUNDS", self.rounds),
-            ("MIXERS", sinkhorn(caps).0),
+            ("MIXERS", mixers),
         ];
         numbers.iter().for_each(|(name, value)| source.add(&format!("const {name}: u32 = {value}u;")));
         source.add(parts::MATH);
@@ -224,7 +226,7 @@ impl CollapseKind {
             source.bind("h_bytes", "vec4<u32>", true);
             leave_bytes = "for (var i = thread; i < BYTE_UNITS * (E / 64u); i += WG) { h_bytes[i] = xq[i]; }";
         }
-        source.add(sinkhorn(caps).1);
+        source.add(sinkhorn);
         let collapse = include_str!("../kernels/hyper/collapse_here.wgsl");
         let collapse = collapse.replace("KEEP_FLOATS", keep_floats).replace("KEEP_BYTES", keep_bytes);
         source.add(&collapse.replace("LEAVE_BYTES", leave_bytes));
@@ -237,6 +239,7 @@ pub struct Hyper {
     rms_eps: f32,
     hc_eps: f32,
     rounds: u32,
+    is_exact: bool,
     /// Whether products take the collapsed rows as bytes.
     emits: bool,
     /// Sums of the parts.
@@ -268,6 +271,7 @@ impl Hyper {
             rms_eps: config.rms_eps,
             hc_eps: config.hc_eps,
             rounds: config.sinkhorn as u32,
+            is_exact: precision == Precision::Exact,
             emits: precision == Precision::Fast && parts::can_emit(gpu.caps(), config.embd),
             part: gpu.buffer("hyper-connection sums", 4 * sums as u64)?,
             chosen: gpu.buffer("rows of the head", 4 * rows as u64)?,
@@ -350,6 +354,7 @@ impl Hyper {
         let threads = 512.min((self.embd as u32 / 4).next_multiple_of(64));
         let caps = gpu.caps();
         let is_head = values == HEAD_VALUES;
+        let (mixers, sinkhorn) = sinkhorn(caps, self.is_exact);
         let constants = [
             ("WG", threads),
             ("SUBGROUP", parts::subgroup(caps)),
@@ -362,7 +367,7 @@ impl Hyper {
             ("RMS_EPS_BITS", self.rms_eps.to_bits()),
             ("HC_EPS_BITS", self.hc_eps.to_bits()),
             ("ROUNDS", self.rounds),
-            ("MIXERS", sinkhorn(caps).0),
+            ("MIXERS", mixers),
         ];
         let emits = self.emits && rows <= BYTE_ROWS_MAX;
         let sums = parts::sums(caps, threads);
@@ -370,7 +375,7 @@ impl Hyper {
             parts::ONCE,
             parts::MATH,
             sums,
-            sinkhorn(caps).1,
+            sinkhorn,
             include_str!("../kernels/hyper/collapse.wgsl"),
             parts::emit(emits),
         ];
@@ -410,6 +415,7 @@ impl Hyper {
         let kind = CollapseKind {
             embd: self.embd as u32,
             dims,
+            is_exact: self.is_exact,
             emits: self.emits,
             rms_eps_bits: self.rms_eps.to_bits(),
             hc_eps_bits: self.hc_eps.to_bits(),

@@ -12,7 +12,7 @@ fn write_mix(row: u32, thread: u32) {
     var c = e / (e.x + e.y + e.z + e.w) + bitcast<f32>(HC_EPS_BITS);
     c *= 1.0 / (column_sums(c) + bitcast<f32>(HC_EPS_BITS));
     for (var round = 1u; round < ROUNDS * once; round += 1u) {
-        c *= 1.0 / (c.x + c.y + c.z + c.w + bitcast<f32>(HC_EPS_BITS));
+        c *= 1.0 / ((c.x + c.y) + (c.z + c.w) + bitcast<f32>(HC_EPS_BITS));
         c *= 1.0 / (column_sums(c) + bitcast<f32>(HC_EPS_BITS));
     }
     if (thread < 4u) {
