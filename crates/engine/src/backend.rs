@@ -123,6 +123,13 @@ pub struct Collapse<'a, B: Backend> {
     pub h: &'a mut B::Buffer,
 }
 
+impl<B: Backend> Collapse<'_, B> {
+    /// The same, to be used before this one.
+    pub fn again(&mut self) -> Collapse<'_, B> {
+        Collapse { site: self.site, norm: self.norm, x: self.x, mix: self.mix, h: self.h }
+    }
+}
+
 /// An expand behind a part of a layer.
 pub struct Expand<'a, B: Backend> {
     /// `post` and `C` of the site in front of the part.
@@ -319,13 +326,12 @@ pub trait Backend: Sized + Send + Sync {
     fn collapse_project(
         &self,
         step: &Step<'_>,
-        at: Collapse<'_, Self>,
+        mut at: Collapse<'_, Self>,
         norm: &Self::Vector,
         out: &mut [Projection<'_, Self>],
     ) -> Result<()> {
-        let Collapse { site, norm: own, x, mix, h } = at;
-        self.hc_collapse(step, Collapse { site, norm: own, x, mix, h: &mut *h })?;
-        self.project_for_norm(step.rows(), h, norm, out)
+        self.hc_collapse(step, at.again())?;
+        self.project_for_norm(step.rows(), at.h, norm, out)
     }
 
     /// [`hc_collapse`](Self::hc_collapse), then [`feed_forward`](Self::feed_forward) of its `h`.
@@ -335,14 +341,13 @@ pub trait Backend: Sized + Send + Sync {
         step: &Step<'_>,
         il: usize,
         w: &Ffn<Self>,
-        at: Collapse<'_, Self>,
+        mut at: Collapse<'_, Self>,
         z: &mut Self::Buffer,
         routes: &mut Self::Routes,
         y: &mut Self::Buffer,
     ) -> Result<()> {
-        let Collapse { site, norm, x, mix, h } = at;
-        self.hc_collapse(step, Collapse { site, norm, x, mix, h: &mut *h })?;
-        self.feed_forward(step, il, w, h, z, routes, y)
+        self.hc_collapse(step, at.again())?;
+        self.feed_forward(step, il, w, at.h, z, routes, y)
     }
 
     /// [`collapse_feed_forward`](Self::collapse_feed_forward), then [`hc_expand`](Self::hc_expand) of `y` towards `next`.
@@ -352,15 +357,14 @@ pub trait Backend: Sized + Send + Sync {
         step: &Step<'_>,
         il: usize,
         w: &Ffn<Self>,
-        at: Collapse<'_, Self>,
+        mut at: Collapse<'_, Self>,
         z: &mut Self::Buffer,
         routes: &mut Self::Routes,
         y: &mut Self::Buffer,
         next: Option<&HcSite<Self>>,
     ) -> Result<()> {
-        let Collapse { site, norm, x, mix, h } = at;
-        self.collapse_feed_forward(step, il, w, Collapse { site, norm, x: &mut *x, mix: &mut *mix, h }, z, routes, y)?;
-        self.hc_expand(step, y, Expand { mix, x, next })
+        self.collapse_feed_forward(step, il, w, at.again(), z, routes, y)?;
+        self.hc_expand(step, y, Expand { mix: at.mix, x: at.x, next })
     }
 
     /// [`project`](Self::project) where [`norm_project`](Self::norm_project) with `norm` is what the first of `out` is for.

@@ -19,7 +19,7 @@ pub fn sums(caps: Caps, threads: u32) -> &'static str {
     }
 }
 
-/// `emitted_quad`, which makes bytes of values where the device can.
+/// `emitted_quad` and what it needs, which make bytes of values where the device can.
 pub const EMIT_BLOCK: &str = include_str!("kernels/emit_block.wgsl");
 
 /// `emit`, which also writes values as bytes where that is wanted and the device can: the source needs the constants `EMIT_WIDTH` and
@@ -36,11 +36,11 @@ pub fn can_emit(caps: Caps, width: usize) -> bool {
     caps.subgroup.is_some_and(|threads| threads >= 8) && width.is_multiple_of(64)
 }
 
-/// `emit_quad`, which writes what a workgroup keeps as bytes.
-pub(crate) fn emit_quad(caps: Caps) -> &'static str {
+/// `emit_quad`, which writes what a workgroup keeps as bytes, behind the part that it needs.
+pub(crate) fn emit_quad(caps: Caps) -> [&'static str; 2] {
     match caps.subgroup {
-        Some(4..) => include_str!("kernels/linear/emit_quad_subgroup.wgsl"),
-        _ => include_str!("kernels/linear/emit_quad.wgsl"),
+        Some(4..) => [EMIT_BLOCK, include_str!("kernels/linear/emit_quad_subgroup.wgsl")],
+        _ => ["", include_str!("kernels/linear/emit_quad.wgsl")],
     }
 }
 

@@ -3,7 +3,7 @@
 @group(0) @binding(EMIT_BINDING) var<storage, read_write> bytes: array<u32>;
 
 fn emit(row: u32, i: u32, v: vec4<f32>, live: bool) {
-    let quad = emitted_quad(v);
+    let quad = emitted_quad_of_32(v);
     if (!live) {
         return;
     }

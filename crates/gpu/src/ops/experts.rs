@@ -121,7 +121,7 @@ fn add_emit(source: &mut Source, caps: Caps, emits: bool) {
     if emits {
         source.bind("bytes", "u32", true);
         source.add(include_str!("../kernels/linear/emit_plain.wgsl"));
-        source.add(parts::emit_quad(caps));
+        source.add_once(&parts::emit_quad(caps));
     }
 }
 

@@ -217,7 +217,7 @@ impl CollapseKind {
             source.add(&format!(
                 "const BYTE_UNITS: u32 = {BYTE_UNITS}u;\nvar<workgroup> xq: array<vec4<u32>, {units}u>;"
             ));
-            source.add(parts::EMIT_BLOCK);
+            source.add_once(&[parts::EMIT_BLOCK]);
             source.add(include_str!("../kernels/hyper/collapse_bytes.wgsl"));
             // Without a product that takes them they are only for others.
             keep_bytes = if has_bytes { "keep_bytes(at, value);" } else { "if (is_first) { keep_bytes(at, value); }" };

@@ -785,7 +785,7 @@ impl Linear {
             source.set_threads(threads);
             source.bind("bytes", "u32", true);
             source.add(part!("matvec_emit"));
-            source.add(parts::emit_quad(gpu.caps()));
+            source.add_once(&parts::emit_quad(gpu.caps()));
         }
         let (keep, end) = match ending {
             Ending::Plain => ("", ""),

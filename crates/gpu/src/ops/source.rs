@@ -180,6 +180,15 @@ impl Source {
         self.text.push('\n');
     }
 
+    /// Adds those of `parts` that are not there yet.
+    pub(crate) fn add_once(&mut self, parts: &[&str]) {
+        for part in parts {
+            if !self.text.contains(part) {
+                self.add(part);
+            }
+        }
+    }
+
     /// `team_sum` for this device.
     pub(crate) fn add_teams(&mut self, caps: Caps) {
         let lanes = lanes(caps);

@@ -182,7 +182,7 @@ impl Streams {
     ) -> Result<Vec<f32>> {
         self.expand(gpu, 1, &self.y_on)?;
         let collapse = self.hyper.collapse_into(1, self.site(), &self.x_on, &self.mix_on, &self.h_on);
-        let is_collapsed = collapse.is_some_and(|collapse| product(&collapse).unwrap_or(false));
+        let is_collapsed = collapse.map_or(Ok(false), |collapse| product(&collapse))?;
         verdict.require(is_collapsed == collapses, || format!("whether a row was collapsed: {is_collapsed}"));
         if is_collapsed {
             self.compare(verdict, gpu, 1, &self.y)?;

@@ -1,6 +1,6 @@
 // The collapsed row as bytes (`linear/quantize.wgsl`), in memory of the workgroup.
 fn keep_bytes(at: u32, value: vec4<f32>) {
-    let quad = emitted_quad(value);
+    let quad = emitted_quad_of_32(value);
     if (at >= QUADS) {
         return;
     }

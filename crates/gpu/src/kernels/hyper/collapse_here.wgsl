@@ -1,5 +1,5 @@
 // §4 at the beginning of a product of a single row, as its input: h = rmsnorm(Σ_s pre_s·X_s, norm). Every workgroup collapses the streams for itself,
-// which is sooner done than waiting for one that does it for all. The first one has no part of the product; it leaves h, post and C for others.
+// so that no dispatch has to come before. The first one has no part of the product; it leaves h, post and C for others.
 const VALUES: u32 = 24u;
 const SUMS: u32 = VALUES + 1u;
 const PARTS: u32 = E / PART;
