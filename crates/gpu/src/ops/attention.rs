@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 
 const STEP: &str = include_str!("../kernels/attention/step.wgsl");
 const ROUNDING: &str = include_str!("../kernels/attention/rounding.wgsl");
+const ROUNDING_FOUR: &str = include_str!("../kernels/attention/rounding_four.wgsl");
+const TWICE: &str = include_str!("../kernels/attention/twice.wgsl");
 const PREPARE: &str = include_str!("../kernels/attention/prepare.wgsl");
 const PREPARE_PLAIN: &str = include_str!("../kernels/attention/prepare_plain.wgsl");
 const COMPRESS: &str = include_str!("../kernels/attention/compress.wgsl");
@@ -31,6 +33,7 @@ const TEAM: &str = include_str!("../kernels/attention/team.wgsl");
 const TEAM_SUBGROUP: &str = include_str!("../kernels/attention/team_subgroup.wgsl");
 const ROTATE_BACK: &str = include_str!("../kernels/attention/rotate_back.wgsl");
 const KEY_PLACE: &str = include_str!("../kernels/attention/key_place.wgsl");
+const KEY_HALVES: &str = include_str!("../kernels/attention/key_halves.wgsl");
 const ATTEND: &str = include_str!("../kernels/attention/attend.wgsl");
 const MERGE: &str = include_str!("../kernels/attention/merge.wgsl");
 const PART_ONE: &str = include_str!("../kernels/attention/part_one.wgsl");
@@ -95,15 +98,16 @@ impl Kernels {
         };
         let rows = [("WG", threads), ("SUBGROUP", parts::subgroup(caps) as usize), ("MAXIMA", threads / 8)];
         let sums = parts::sums(caps, threads as u32);
-        let mut prepare = vec![STEP, ROUNDING, sums, PREPARE];
+        let mut prepare = vec![STEP, ROUNDING, parts::ONCE, ROUNDING_FOUR, sums, PREPARE];
         prepare.extend_from_slice(match kind {
             LayerKind::Sliding => &[PREPARE_PLAIN],
-            LayerKind::Csa => &[COMPRESS, INDEX],
+            LayerKind::Csa => &[COMPRESS, TWICE, INDEX],
             LayerKind::Hca => &[COMPRESS, COMPRESS_ONLY],
         });
         let (emit_width, emit) = (("EMIT_WIDTH", shape.heads * shape.layout.head_dim), parts::emit(emits));
         let is_native = shape.layout.format == RowFormat::Native;
-        let score = if is_native { INDEX_SCORE } else { INDEX_SCORE_F32 };
+        let score: &[&str] =
+            if is_native { &[STEP, parts::ONCE, TWICE, INDEX_SCORE] } else { &[STEP, INDEX_SCORE_F32] };
         let stored = if is_native { ROWS_NATIVE } else { ROWS_UNROUNDED };
         let (lanes, teams, team) = Self::teams(caps);
         let part = if shape.layout.head_dim / BLOCK <= lanes { PART_ONE } else { PART_MANY };
@@ -118,8 +122,8 @@ impl Kernels {
         };
         Ok(Self {
             prepare: gpu.kernel("prepare", &with(&rows), &prepare)?,
-            index_score: indexer("index_score", SCORE_THREADS, &[STEP, score])?,
-            top_k: indexer("top_k", choosers, &[STEP, prefix, TOP_K])?,
+            index_score: indexer("index_score", SCORE_THREADS, score)?,
+            top_k: indexer("top_k", choosers, &[STEP, parts::ONCE, prefix, TOP_K])?,
             attend: gpu.kernel(
                 "attend",
                 &with(&[("LANES", lanes), ("TEAMS", teams), emit_width, ("EMIT_BINDING", 8)]),
@@ -127,25 +131,25 @@ impl Kernels {
             )?,
             attend_units: units
                 .map(|units| {
-                    let parts = [STEP, stored, KEY_PLACE, ATTEND_UNITS, units];
-                    let of = |heads: usize| {
+                    let parts = [STEP, KEY_PLACE, parts::ONCE, KEY_HALVES, ATTEND_UNITS, units];
+                    let of = |heads: usize, is_few: usize| {
                         // Subgroups that share a tile of the scores, and how many of its blocks of dimensions each takes at a time.
                         let sharers = (UNITS_SUBGROUPS * UNITS_TILE * UNITS_TILE / (heads * UNITS_KEYS)).max(1);
                         let blocks = shape.layout.head_dim / UNITS_TILE / sharers;
                         let step = if blocks.is_multiple_of(8) { 8 } else { blocks };
                         let own = [("LANES", UNITS_SUBGROUP), ("HEADS_HERE", heads), ("SHARERS", sharers)];
-                        let own = with(&[own[0], own[1], own[2], ("SCORE_STEP", step)]);
+                        let own = with(&[own[0], own[1], own[2], ("SCORE_STEP", step), ("IS_FEW", is_few)]);
                         gpu.kernel("attend_units", &own, &parts)
                     };
-                    Ok::<_, ds4_engine::Error>([of(shape.heads)?, of(UNITS_HEADS)?])
+                    Ok::<_, ds4_engine::Error>([of(shape.heads, 0)?, of(UNITS_HEADS, 1)?])
                 })
                 .transpose()?,
             merge: gpu.kernel(
                 "merge",
-                &with(&[rows[0], emit_width, ("EMIT_BINDING", 4)]),
-                &[ROTATE_BACK, MERGE, emit],
+                &with(&[rows[0], emit_width, ("EMIT_BINDING", 4), ("SPLITS_MAX", SPLITS_MAX)]),
+                &[parts::ONCE, ROTATE_BACK, MERGE, emit],
             )?,
-            window: gpu.kernel("window", &with(&rows), &[STEP, ROUNDING, WINDOW])?,
+            window: gpu.kernel("window", &with(&rows), &[STEP, ROUNDING, parts::ONCE, ROUNDING_FOUR, WINDOW])?,
         })
     }
 
@@ -179,8 +183,8 @@ pub struct Attention {
 fn fits_units(pool: &Pool) -> bool {
     let (heads, d) = (pool.shape().heads, pool.shape().layout.head_dim);
     let is_even = heads.is_multiple_of(UNITS_HEADS) && heads <= UNITS_HEADS_MAX && d.is_multiple_of(UNITS_DIMS);
-    // Keys, scores, weights, what is kept of threads and heads.
-    let bytes = UNITS_KEYS * 2 * (d + 8) + 4 * (heads * UNITS_KEYS).max(2048) + 2 * heads * (UNITS_KEYS + 8) + 1328;
+    // Keys, scores, weights, what is kept of threads, heads and places.
+    let bytes = UNITS_KEYS * 2 * (d + 8) + 4 * (heads * UNITS_KEYS).max(2048) + 2 * heads * (UNITS_KEYS + 8) + 1584;
     pool.shape().layout.format == RowFormat::Native && is_even && bytes <= pool.gpu().caps().workgroup_bytes as usize
 }
 
@@ -279,9 +283,10 @@ impl Attention {
             None => shape.heads.div_ceil(HEADS_AT_ONCE),
         };
         let splits = self.splits(step, il, groups, chosen.is_some(), units.is_some());
-        let partial = self.partial(if splits > 1 { step.rows * splits } else { 0 })?;
+        let are_joined = splits > 1 || units.is_some() && !is_many;
+        let partial = self.partial(if are_joined { step.rows * splits } else { 0 })?;
         // Only what is joined from parts, or comes from the kernel of few rows, leaves as bytes too.
-        let emits = self.emits && step.rows <= BYTE_ROWS_MAX && (units.is_none() || splits > 1);
+        let emits = self.emits && step.rows <= BYTE_ROWS_MAX && (units.is_none() || are_joined);
         let bytes = if self.emits { Some(q.bytes(gpu)?) } else { None };
         q.written(if emits { step.rows } else { 0 });
         match units {
@@ -290,7 +295,8 @@ impl Attention {
                 buffers.extend(keys);
                 buffers.push(&partial);
                 let grid = [step.rows as u32, splits as u32, groups as u32];
-                gpu.dispatch(kernel, &buffers, &[is_selected, angles, splits as u32], grid)?;
+                let args = [is_selected, angles, splits as u32, (1.0 / splits as f32).to_bits()];
+                gpu.dispatch(kernel, &buffers, &args, grid)?;
             }
             None => {
                 let mut buffers = vec![&q.buffer];
@@ -301,7 +307,7 @@ impl Attention {
                 gpu.dispatch(&kernels.attend, &buffers, &[splits as u32, is_selected, angles, u32::from(emits)], grid)?;
             }
         }
-        if splits > 1 {
+        if are_joined {
             let mut buffers = vec![&q.buffer, &step.data, &sinks.buffer, &partial];
             buffers.extend(bytes);
             let grid = [shape.heads as u32, step.rows as u32, 1];

@@ -26,17 +26,25 @@ fn multiply(a: Factor, b: Factor, c: Sums) -> Sums {
     return m;
 }
 
+fn put_score(i: u32, value: f32) { scores[i / 4u][i % 4u] = value; }
+
 fn store_scores(sums: Sums, at: u32) {
-    for (var j = 0u; j < 8u; j++) { scores[at + lane / 2u * KEYS + lane % 2u * 8u + j] = sums.v[j]; }
+    for (var j = 0u; j < 8u; j++) { put_score(at + lane / 2u * KEYS + lane % 2u * 8u + j, sums.v[j]); }
 }
 
 fn store_sums(sums: Sums, at: u32) {
-    for (var j = 0u; j < 8u; j++) { scores[at + lane * 8u + j] = sums.v[j]; }
+    for (var j = 0u; j < 8u; j++) { put_score(at + lane * 8u + j, sums.v[j]); }
+}
+
+fn store_partial(sums: Sums, at: u32, stride: u32) {
+    for (var j = 0u; j < 4u; j++) {
+        partial[at + lane / 2u * stride + lane % 2u * 4u + j] = vec2<f32>(sums.v[2u * j], sums.v[2u * j + 1u]);
+    }
 }
 
 fn load_sums(at: u32) -> Sums {
     var sums: Sums;
-    for (var j = 0u; j < 8u; j++) { sums.v[j] = scores[at + lane * 8u + j]; }
+    for (var j = 0u; j < 8u; j++) { let i = at + lane * 8u + j; sums.v[j] = scores[i / 4u][i % 4u]; }
     return sums;
 }
 

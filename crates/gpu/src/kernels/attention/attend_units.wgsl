@@ -18,8 +18,10 @@ struct Args {
     is_selected: u32,
     // First word of the angles.
     angles: u32,
-    // Parts that the keys of a row are split into; more than one are joined by `merge.wgsl`.
+    // Parts that the keys of a row are split into; more than one, and those of few rows, are joined by `merge.wgsl`.
     splits: u32,
+    // Bits of 1 / splits.
+    split_bits: u32,
 }
 var<immediate> args: Args;
 
@@ -34,11 +36,16 @@ const UNIT_BLOCKS: u32 = BLOCKS / 8u;
 // Rows of a tile are eight values further apart, so that those next to each other meet in different banks.
 const KEY_STRIDE: u32 = D / 4u + 2u;
 const WEIGHT_STRIDE: u32 = KEYS / 4u + 2u;
+// Blocks of dimensions that a subgroup multiplies of its tile of the scores. Of few rows its queries stay in registers, asked for before the keys.
+const SCORE_BLOCKS: u32 = BLOCKS / SHARERS;
+const KEPT: u32 = IS_FEW * SCORE_BLOCKS + 1u - IS_FEW;
 const NONE: f32 = -1e30;
 
 var<workgroup> keys: array<vec4<f16>, KEYS * KEY_STRIDE>;
 // Scores, in as many parts as subgroups share a tile, and in the end 256 values a subgroup.
-var<workgroup> scores: array<f32, max(SHARERS * HEADS_HERE * KEYS, 2048u)>;
+var<workgroup> scores: array<vec4<f32>, max(SHARERS * HEADS_HERE * KEYS, 2048u) / 4u>;
+// Where each key of a tile is, as `key_place` says.
+var<workgroup> places: array<vec2<u32>, KEYS>;
 var<workgroup> weights: array<vec4<f16>, HEADS_HERE * WEIGHT_STRIDE>;
 var<workgroup> shares: array<f32, WG>;
 // By what the sums of each head are scaled, where `growth` tells that a subgroup has such heads.
@@ -49,44 +56,31 @@ var<private> lane: u32;
 // Four words, though one is used: a driver lays variables out one behind the other, and matrix units want multiples of 16 bytes.
 var<workgroup> tiles_here: vec4<u32>;
 
-// Decodes KEYS keys from number `first` on; behind the last one it is the last one again.
+// Decodes KEYS keys from number `first` on; behind the last one it is the last one again. What the next turn decodes is on its way.
 fn load_keys(row: u32, r: Row, oldest: u32, in_window: u32, total: u32, first: u32, thread: u32) {
-    for (var i = thread; i < KEYS * BLOCKS; i += WG) {
-        let key = i / BLOCKS;
-        let block = i % BLOCKS;
-        let place = key_place(row, r, oldest, in_window, min(first + key, total - 1u));
-        var values: mat4x4<f32>;
-        if (place.x == 2u) {
-            values = arena_block(place.y, block);
-        } else if (place.x == 1u) {
-            values = window_block(place.y, block);
-        } else {
-            let at = place.y / 4u + 4u * block;
-            values = mat4x4<f32>(kv[at], kv[at + 1u], kv[at + 2u], kv[at + 3u]);
+    if (thread < KEYS) {
+        places[thread] = key_place(row, r, oldest, in_window, min(first + thread, total - 1u));
+    }
+    workgroupBarrier();
+    var next: Stored;
+    for (var turn = 0u; turn <= UNIT_BLOCKS * once; turn += 1u) {
+        let now = next;
+        let i = turn * WG + thread;
+        if (turn < UNIT_BLOCKS) {
+            next = stored(places[i / BLOCKS], i % BLOCKS);
         }
-        let to = key * KEY_STRIDE + 4u * block;
-        keys[to] = vec4<f16>(values[0]);
-        keys[to + 1u] = vec4<f16>(values[1]);
-        keys[to + 2u] = vec4<f16>(values[2]);
-        keys[to + 3u] = vec4<f16>(values[3]);
+        if (turn > 0u) {
+            let before = i - WG;
+            let block = before % BLOCKS;
+            put_key(now, has_codes(places[before / BLOCKS], block), block, before / BLOCKS * KEY_STRIDE + 4u * block);
+        }
     }
 }
 
-// A subgroup's tile of the scores, or part of it. Where tiles are fewer than subgroups but do not divide them, some do the same.
-fn score(row: u32, first_head: u32, unit: u32) {
-    let head = unit % TILES / KEY_TILES * 16u;
-    let key = unit % KEY_TILES * 16u;
-    let part = min(unit / TILES, SHARERS - 1u);
-    let first = part * (BLOCKS / SHARERS);
-    var sum: Sums;
-    for (var k = 0u; k < BLOCKS / SHARERS; k += SCORE_STEP) {
-        for (var j = 0u; j < SCORE_STEP; j++) {
-            let block = first + k + j;
-            let b = key_columns(key * KEY_STRIDE + 4u * block);
-            sum = multiply(query((row * HEADS + first_head + head) * (D / 2u) + 4u * block), b, sum);
-        }
-    }
-    store_scores(sum, (part * HEADS_HERE + head) * KEYS + key);
+// Whether a subgroup has heads whose sums are to be scaled.
+fn has_growth() -> bool {
+    let all = workgroupUniformLoad(&growth);
+    return any((all[0] | all[1]) != vec4<u32>());
 }
 
 @compute @workgroup_size(WG)
@@ -94,6 +88,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = group.x;
     let unit = thread / LANES;
     lane = thread % LANES;
+    once = 1u;
+    // Of few rows code is cold. No axis of the grid is unused, but there are parts.
+    if (IS_FEW == 1u) {
+        once = min(args.splits, 1u);
+    }
     let r = row_at(row);
     let oldest = r.position + 1u - min(r.position + 1u, WINDOW);
     let in_window = r.position + 1u - oldest;
@@ -107,7 +106,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let total = in_window + compressed;
     // The tiles of this part.
     let all_tiles = (total + KEYS - 1u) / KEYS;
-    let share = (all_tiles + args.splits - 1u) / args.splits;
+    // Rounded up. Half a tile is more than the product is off by, and divisions of integers are long.
+    let share = u32((f32(all_tiles + args.splits) - 0.5) * bitcast<f32>(args.split_bits));
     let first_tile = min(group.y * share, all_tiles);
     if (thread == 0u) {
         tiles_here = vec4<u32>(min(share, all_tiles - first_tile));
@@ -115,8 +115,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Matrix units want control flow that is known to be uniform.
     let tiles = workgroupUniformLoad(&tiles_here).x;
 
-    // A thread has eight keys of one head: four threads a head, HEADS_HERE · 4 of them.
+    // A subgroup's tile of the scores, or part of it. Where tiles are fewer than subgroups but do not divide them, some do the same.
     let first_head = group.z * HEADS_HERE;
+    let score_head = unit % TILES / KEY_TILES * 16u;
+    let score_key = unit % KEY_TILES * 16u;
+    let score_part = min(unit / TILES, SHARERS - 1u);
+    let first_query = (row * HEADS + first_head + score_head) * (D / 2u) + 4u * score_part * SCORE_BLOCKS;
+    let first_key = score_key * KEY_STRIDE + 4u * score_part * SCORE_BLOCKS;
+    var queries: array<Weights, KEPT>;
+    if (IS_FEW == 1u) {
+        for (var k = 0u; k < KEPT; k++) {
+            queries[k] = query(first_query + 4u * k);
+        }
+    }
+    // A thread has eight keys of one head: four threads a head, HEADS_HERE · 4 of them.
     let head = thread / 4u;
     let part = thread % 4u * 8u;
     var most = NONE;
@@ -125,29 +137,45 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var tile = 0u; tile < tiles; tile++) {
         load_keys(row, r, oldest, in_window, total, (first_tile + tile) * KEYS, thread);
         workgroupBarrier();
-        score(row, first_head, unit);
-        workgroupBarrier();
-        var s: array<vec4<f32>, 2>;
-        if (head < HEADS_HERE) {
-            for (var i = 0u; i < 2u; i++) {
-                let key = (first_tile + tile) * KEYS + part + 4u * i;
-                var four = vec4<f32>();
-                for (var p = 0u; p < SHARERS; p++) {
-                    let at = (p * HEADS_HERE + head) * KEYS + part + 4u * i;
-                    four += vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+        var products: Sums;
+        if (IS_FEW == 1u) {
+            for (var k = 0u; k < KEPT; k++) {
+                products = multiply(queries[k], key_columns(first_key + 4u * k), products);
+            }
+        } else {
+            for (var k = 0u; k < SCORE_BLOCKS; k += SCORE_STEP) {
+                for (var j = 0u; j < SCORE_STEP; j++) {
+                    products = multiply(query(first_query + 4u * (k + j)), key_columns(first_key + 4u * (k + j)), products);
                 }
-                s[i] = select(vec4<f32>(NONE), four, vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(total));
             }
         }
-        let eight = max(s[0], s[1]);
+        store_scores(products, (score_part * HEADS_HERE + score_head) * KEYS + score_key);
+        workgroupBarrier();
+        var low = vec4<f32>();
+        var high = vec4<f32>();
+        if (head < HEADS_HERE) {
+            for (var p = 0u; p < SHARERS * once; p += 1u) {
+                let at = ((p * HEADS_HERE + head) * KEYS + part) / 4u;
+                low += scores[at];
+                high += scores[at + 1u];
+            }
+            // What lies behind the last key counts nothing.
+            if ((first_tile + tile + 1u) * KEYS > total) {
+                let key = (first_tile + tile) * KEYS + part + vec4<u32>(0u, 1u, 2u, 3u);
+                low = select(vec4<f32>(NONE), low, key < vec4<u32>(total));
+                high = select(vec4<f32>(NONE), high, key + 4u < vec4<u32>(total));
+            }
+        }
+        let eight = max(low, high);
         let now = head_max(max(max(eight.x, eight.y), max(eight.z, eight.w)), thread);
         let is_higher = now > most + HEADROOM;
         let scale = select(1.0, exp(most - now), is_higher);
         most = select(most, now, is_higher);
         sum *= scale;
         if (head < HEADS_HERE) {
-            for (var i = 0u; i < 2u; i++) {
-                let rounded = vec4<f16>(exp(s[i] - most));
+            for (var i = 0u; i < 2u * once; i += 1u) {
+                let rounded = vec4<f16>(exp(low - most));
+                low = high;
                 weights[head * WEIGHT_STRIDE + part / 4u + i] = rounded;
                 let counted = vec4<f32>(rounded);
                 sum += (counted.x + counted.y) + (counted.z + counted.w);
@@ -156,19 +184,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 scales[head] = scale;
             }
         }
-        let grows = unit_any(is_higher && tile > 0u, unit);
-        if (lane == 0u) {
-            growth[unit / 4u][unit % 4u] = select(0u, 1u, grows);
+        if (tile > 0u) {
+            let grows = unit_any(is_higher, unit);
+            if (lane == 0u) {
+                growth[unit / 4u][unit % 4u] = select(0u, 1u, grows);
+            }
         }
-        let all = workgroupUniformLoad(&growth);
-        if (any((all[0] | all[1]) != vec4<u32>())) {
+        workgroupBarrier();
+        if (tile > 0u && has_growth()) {
             // Through workgroup memory: 256 values a subgroup at a time.
             for (var h = 0u; h < HEAD_TILES; h++) {
                 for (var n = 0u; n < UNIT_BLOCKS; n++) {
                     store_sums(acc[h * UNIT_BLOCKS + n], 256u * unit);
                     workgroupBarrier();
-                    for (var i = lane; i < 256u; i += LANES) {
-                        scores[256u * unit + i] *= scales[16u * h + i / 16u];
+                    for (var i = lane; i < 64u; i += LANES) {
+                        scores[64u * unit + i] *= scales[16u * h + i / 4u];
                     }
                     workgroupBarrier();
                     acc[h * UNIT_BLOCKS + n] = load_sums(256u * unit);
@@ -196,13 +226,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     let at = thread / 4u * 4u;
     let all = (shares[at] + shares[at + 1u]) + (shares[at + 2u] + shares[at + 3u]);
+    // Of few rows always, so that there is one way.
+    if (IS_FEW == 1u || args.splits > 1u) {
+        let stride = args.splits * (D / 2u + 2u);
+        let first = (row * HEADS + first_head) * stride + group.y * (D / 2u + 2u);
+        if (head < HEADS_HERE && thread % 4u == 0u) {
+            partial[first + head * stride + D / 2u] = vec2<f32>(most, all);
+        }
+        for (var h = 0u; h < HEAD_TILES; h++) {
+            for (var n = 0u; n < UNIT_BLOCKS; n++) {
+                store_partial(acc[h * UNIT_BLOCKS + n], first + 16u * h * stride + 8u * (unit * UNIT_BLOCKS + n), stride);
+            }
+        }
+        return;
+    }
     workgroupBarrier();
     if (head < HEADS_HERE && thread % 4u == 0u) {
-        shares[head] = select(1.0, 1.0 / (all + exp(min(sinks[first_head + head] - most, 80.0))), args.splits == 1u);
-        if (args.splits > 1u) {
-            let place = ((row * HEADS + first_head + head) * args.splits + group.y) * (D / 2u + 2u) + D / 2u;
-            partial[place] = vec2<f32>(most, all);
-        }
+        shares[head] = 1.0 / (all + exp(min(sinks[first_head + head] - most, 80.0)));
     }
     workgroupBarrier();
     // Through workgroup memory: 256 values a subgroup at a time.
@@ -214,11 +254,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let own = 16u * h + i / 8u;
                 let place = row * HEADS + first_head + own;
                 let d = 16u * (unit * UNIT_BLOCKS + n) + 2u * (i % 8u);
-                var v = vec2<f32>(scores[256u * unit + 2u * i], scores[256u * unit + 2u * i + 1u]) * shares[own];
-                if (args.splits > 1u) {
-                    partial[(place * args.splits + group.y) * (D / 2u + 2u) + d / 2u] = v;
-                    continue;
-                }
+                let four = scores[64u * unit + i / 2u];
+                var v = select(four.xy, four.zw, i % 2u == 1u) * shares[own];
                 if (d >= NOPE) {
                     let angle = args.angles + row * ROT + d - NOPE;
                     let c = bitcast<f32>(step_word(angle));

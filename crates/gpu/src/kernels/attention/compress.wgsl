@@ -23,53 +23,74 @@ fn window_at(unit: u32) -> Window {
     return Window(a.x, a.y, a.z, a.w, b.x);
 }
 
-fn frontier4(at: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>(vec4<u32>(frontier[at], frontier[at + 1u], frontier[at + 2u], frontier[at + 3u]));
-}
-
 fn put_frontier4(at: u32, value: vec4<f32>) {
-    let bits = bitcast<vec4<u32>>(value);
-    for (var i = 0u; i < 4u; i++) {
-        frontier[at + i] = bits[i];
-    }
+    frontier[at / 4u] = bitcast<vec4<u32>>(value);
 }
 
-// Candidates of a window: `k` and score of position `p`, from value 4·`i` of the row on.
-fn candidate_score(w: Window, p: u32, i: u32) -> vec4<f32> {
+// Of the KV rows or of the index rows: width of the projected rows, of the compressed ones, where the biases and the state begin, all in units of
+// four values.
+struct Compressor {
+    is_index: bool,
+    width: u32,
+    own_width: u32,
+    ape: u32,
+    state: u32,
+}
+
+// Its score is the sum of two, which waits until the next candidate is asked for.
+struct Candidate {
+    k: vec4<f32>,
+    g: vec4<f32>,
+    bias: vec4<f32>,
+}
+
+// The candidate of position `p`, from value 4·`i` of the row on.
+fn candidate(c: Compressor, w: Window, p: u32, i: u32) -> Candidate {
     if (p >= w.start) {
-        return comp_g[(w.first + p - w.start) * (WIDTH / 4u) + i] + norms[APE + (p % RATIO) * (WIDTH / 4u) + i];
+        return projected(c.is_index, (w.first + p - w.start) * c.width + i, norms[c.ape + (p % RATIO) * c.width + i]);
     }
-    return frontier4(w.slot * SLOT_WORDS + STATE_AT + (STATE_ROWS + p % STATE_ROWS) * WIDTH + 4u * i);
+    let at = w.slot * (SLOT_WORDS / 4u) + c.state + (p % STATE_ROWS) * c.width + i;
+    return Candidate(bitcast<vec4<f32>>(frontier[at]), bitcast<vec4<f32>>(frontier[at + STATE_ROWS * c.width]), vec4<f32>());
 }
 
-fn candidate_value(w: Window, p: u32, i: u32) -> vec4<f32> {
-    if (p >= w.start) {
-        return comp_k[(w.first + p - w.start) * (WIDTH / 4u) + i];
-    }
-    return frontier4(w.slot * SLOT_WORDS + STATE_AT + (p % STATE_ROWS) * WIDTH + 4u * i);
-}
-
-// The softmax-weighted sum of the candidates, each dimension on its own.
-fn pooled(w: Window, lane: u32) -> vec4<f32> {
+// The softmax-weighted sum of the candidates, each dimension on its own. They are read twice, by the same code: for the largest scores, and for
+// the sums. Two at a time, so that loads are under way but the code is short; sums of two wait for the next two, where candidates may be many.
+fn pooled(c: Compressor, w: Window, lane: u32) -> vec4<f32> {
     let own = w.number * RATIO;
     // The window before contributes its first lane.
     let from_p = select(own, own - RATIO, OVERLAP == 1u && own > 0u);
-    let lane_b = (WIDTH - D) / 4u;
     var most = vec4<f32>(-3.4e38);
-    for (var p = from_p; p < own + RATIO; p++) {
-        most = max(most, candidate_score(w, p, lane + select(0u, lane_b, p >= own)));
-    }
     var sum = vec4<f32>();
     var acc = vec4<f32>();
-    for (var p = from_p; p < own + RATIO; p += 4u) {
-        let i = lane + select(0u, lane_b, p >= own);
-        let a = exp(candidate_score(w, p, i) - most);
-        let b = exp(candidate_score(w, p + 1u, i) - most);
-        let c = exp(candidate_score(w, p + 2u, i) - most);
-        let d = exp(candidate_score(w, p + 3u, i) - most);
-        sum += (a + b) + (c + d);
-        acc += (a * candidate_value(w, p, i) + b * candidate_value(w, p + 1u, i))
-            + (c * candidate_value(w, p + 2u, i) + d * candidate_value(w, p + 3u, i));
+    for (var turn = 0u; turn < 2u * once; turn += 1u) {
+        var half_sum = vec4<f32>();
+        var half_acc = vec4<f32>();
+        for (var p = from_p; p < own + RATIO; p += 2u * once) {
+            let i = lane + select(0u, c.width - c.own_width, p >= own);
+            let one = candidate(c, w, p, i);
+            let two = candidate(c, w, p + 1u, i);
+            let first = one.g + one.bias;
+            let second = two.g + two.bias;
+            if (turn == 0u) {
+                most = max(most, max(first, second));
+                continue;
+            }
+            let a = exp(first - most);
+            let b = exp(second - most);
+            if (c.is_index) {
+                sum = sum + a + b;
+                acc = acc + a * one.k + b * two.k;
+                continue;
+            }
+            half_sum += a + b;
+            half_acc += a * one.k + b * two.k;
+            if (p % 4u == 2u) {
+                sum += half_sum;
+                acc += half_acc;
+                half_sum = vec4<f32>();
+                half_acc = vec4<f32>();
+            }
+        }
     }
     return acc / sum;
 }
@@ -77,10 +98,10 @@ fn pooled(w: Window, lane: u32) -> vec4<f32> {
 // Pools a window that closes and writes its row to the arena.
 fn finish_role(unit: u32, lane: u32) {
     let w = window_at(unit);
-    let is_live = lane < D / 4u;
+    let is_live = has_values(lane, D / 4u);
     var v = vec4<f32>();
     if (is_live) {
-        v = pooled(w, lane);
+        v = pooled(Compressor(false, WIDTH / 4u, D / 4u, APE, STATE_AT / 4u), w, lane);
     }
     let scale = inverse_rms(v, f32(D), lane);
     if (is_live) {
@@ -91,16 +112,22 @@ fn finish_role(unit: u32, lane: u32) {
         let is_rounded = 4u * lane < NOPE;
         let scale = fp8_scale(block_maximum(v, lane, 16u, is_rounded));
         if (is_rounded) {
-            arena[place + lane] = e4m3_codes(v * scale_inverse(scale));
+            var codes = 0u;
+            for (var i = 0u; i < 4u * once; i += 1u) {
+                codes = (codes >> 8u) | (e4m3_code(v.x * scale_inverse(scale)) << 24u);
+                v = v.yzwx;
+            }
+            arena[place + lane] = codes;
         } else if (is_live) {
             let tail = place + NOPE / 4u + 2u * (lane - NOPE / 4u);
-            arena[tail] = f16_pair(v.x, v.y);
-            arena[tail + 1u] = f16_pair(v.z, v.w);
+            let pairs = f16_pairs(v);
+            arena[tail] = pairs.x;
+            arena[tail + 1u] = pairs.y;
         }
         let blocks = NOPE / 64u;
         if (lane < (blocks + 3u) / 4u) {
             var word = 0u;
-            for (var i = 4u * lane; i < min(4u * lane + 4u, blocks); i++) {
+            for (var i = 4u * lane; i < min(4u * lane + 4u, blocks); i += once) {
                 word |= fp8_scale(atomicLoad(&maxima[i])) << (8u * (i % 4u));
             }
             arena[place + NOPE / 4u + ROT / 2u + lane] = word;
@@ -127,7 +154,7 @@ fn store_role(row: u32, lane: u32) {
         return;
     }
     let state = r.slot * SLOT_WORDS + STATE_AT + (r.position % STATE_ROWS) * WIDTH;
-    for (var i = lane; i < WIDTH / 4u; i += WG) {
+    for (var i = lane; i < WIDTH / 4u; i += WG * once) {
         put_frontier4(state + 4u * i, comp_k[row * (WIDTH / 4u) + i]);
         let score = comp_g[row * (WIDTH / 4u) + i] + norms[APE + (r.position % RATIO) * (WIDTH / 4u) + i];
         put_frontier4(state + STATE_ROWS * WIDTH + 4u * i, score);

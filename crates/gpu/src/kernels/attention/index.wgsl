@@ -14,7 +14,7 @@ var<workgroup> halves: array<u32, WG>;
 fn hadamard(value: vec4<f32>, lane: u32) -> vec4<f32> {
     var v = vec4<f32>(value.x + value.y, value.x - value.y, value.z + value.w, value.z - value.w);
     v = vec4<f32>(v.x + v.z, v.y + v.w, v.x - v.z, v.y - v.w);
-    for (var half = 1u; half < INDEX_THREADS; half *= 2u) {
+    for (var half = 1u; half < INDEX_THREADS * once; half *= 2u) {
         exchange[lane] = v;
         workgroupBarrier();
         let other = exchange[lane ^ half];
@@ -24,50 +24,30 @@ fn hadamard(value: vec4<f32>, lane: u32) -> vec4<f32> {
     return v * bitcast<f32>(HADAMARD_BITS);
 }
 
-fn index_score(w: Window, p: u32, i: u32) -> vec4<f32> {
-    if (p >= w.start) {
-        return index_g[(w.first + p - w.start) * (INDEX_WIDTH / 4u) + i] + norms[INDEX_APE + (p % RATIO) * (INDEX_WIDTH / 4u) + i];
+fn projected(is_index: bool, at: u32, bias: vec4<f32>) -> Candidate {
+    if (is_index) {
+        return Candidate(index_k[at], index_g[at], bias);
     }
-    return frontier4(w.slot * SLOT_WORDS + INDEX_STATE_AT + (STATE_ROWS + p % STATE_ROWS) * INDEX_WIDTH + 4u * i);
+    return Candidate(comp_k[at], comp_g[at], bias);
 }
 
-fn index_value(w: Window, p: u32, i: u32) -> vec4<f32> {
-    if (p >= w.start) {
-        return index_k[(w.first + p - w.start) * (INDEX_WIDTH / 4u) + i];
-    }
-    return frontier4(w.slot * SLOT_WORDS + INDEX_STATE_AT + (p % STATE_ROWS) * INDEX_WIDTH + 4u * i);
-}
-
-fn index_pooled(w: Window, lane: u32) -> vec4<f32> {
-    let own = w.number * RATIO;
-    let from_p = select(own, own - RATIO, own > 0u);
-    let lane_b = (INDEX_WIDTH - ID) / 4u;
-    var most = vec4<f32>(-3.4e38);
-    for (var p = from_p; p < own + RATIO; p++) {
-        most = max(most, index_score(w, p, lane + select(0u, lane_b, p >= own)));
-    }
-    var sum = vec4<f32>();
-    var acc = vec4<f32>();
-    for (var p = from_p; p < own + RATIO; p++) {
-        let i = lane + select(0u, lane_b, p >= own);
-        let e = exp(index_score(w, p, i) - most);
-        sum += e;
-        acc += e * index_value(w, p, i);
-    }
-    return acc / sum;
-}
-
-// Codes of four values, 4 bits each.
+// Codes of four values in the four bytes of a word.
 fn e2m1_codes(v: vec4<f32>) -> u32 {
-    return e2m1_code(v.x) | (e2m1_code(v.y) << 4u) | (e2m1_code(v.z) << 8u) | (e2m1_code(v.w) << 12u);
+    var rest = v;
+    var codes = 0u;
+    for (var i = 0u; i < 4u * once; i += 1u) {
+        codes = (codes >> 8u) | (e2m1_code(rest.x) << 24u);
+        rest = rest.yzwx;
+    }
+    return codes;
 }
 
 fn index_finish_role(unit: u32, lane: u32) {
     let w = window_at(unit);
-    let is_live = lane < INDEX_THREADS;
+    let is_live = has_values(lane, INDEX_THREADS);
     var v = vec4<f32>();
     if (is_live) {
-        v = index_pooled(w, lane);
+        v = pooled(Compressor(true, INDEX_WIDTH / 4u, ID / 4u, INDEX_APE, INDEX_STATE_AT / 4u), w, lane);
     }
     let scale = inverse_rms(v, f32(ID), lane);
     if (is_live) {
@@ -79,14 +59,17 @@ fn index_finish_role(unit: u32, lane: u32) {
     if (IS_NATIVE == 1u) {
         v = hadamard(v, lane);
         let scale = fp4_scale(block_maximum(v, lane, 8u, is_live));
-        halves[lane] = e2m1_codes(v * scale_inverse(scale));
+        let codes8 = e2m1_codes(v * scale_inverse(scale));
+        // Eight values a word, four bits each.
+        let codes4 = codes8 | (codes8 >> 4u);
+        halves[lane] = (codes4 & 0xffu) | ((codes4 >> 8u) & 0xff00u);
         workgroupBarrier();
         if (is_live && lane % 2u == 0u) {
             arena[codes + lane / 2u] = halves[lane] | (halves[lane + 1u] << 16u);
         }
         if (lane < INDEX_SCALE_WORDS) {
             var word = 0u;
-            for (var i = 4u * lane; i < min(4u * lane + 4u, ID / 32u); i++) {
+            for (var i = 4u * lane; i < min(4u * lane + 4u, ID / 32u); i += once) {
                 word |= fp4_scale(atomicLoad(&maxima[i])) << (8u * (i % 4u));
             }
             arena[page + INDEX_SCALES_AT + (row % PAGE_ROWS) * INDEX_SCALE_WORDS + lane] = word;
@@ -117,28 +100,19 @@ fn index_query_role(unit: u32, lane: u32) {
     }
     v = hadamard(v, lane);
     let scale = fp4_scale(block_maximum(v, lane, 8u, is_live));
-    let x = v * scale_inverse(scale);
-    halves[lane] = e2m1_twice(e2m1_code(x.x)) | (e2m1_twice(e2m1_code(x.y)) << 8u)
-        | (e2m1_twice(e2m1_code(x.z)) << 16u) | (e2m1_twice(e2m1_code(x.w)) << 24u);
-    workgroupBarrier();
-    if (is_live && i % 4u == 0u) {
-        let packed = vec4<u32>(halves[lane], halves[lane + 1u], halves[lane + 2u], halves[lane + 3u]);
-        index_q[at + i / 4u] = bitcast<vec4<f32>>(packed);
+    if (!is_live) {
+        return;
     }
+    index_q[at + i / 4u][i % 4u] = bitcast<f32>(twice(e2m1_codes(v * scale_inverse(scale))));
     // Blocks are eight threads, four blocks a unit.
-    if (is_live && i < (ID / 32u + 3u) / 4u) {
-        var factors = vec4<f32>();
-        for (var j = 0u; j < 4u && 4u * i + j < ID / 32u; j++) {
-            let block = (lane - i) / 8u + 4u * i + j;
-            factors[j] = 0.5 * scale_value(fp4_scale(atomicLoad(&maxima[block])));
-        }
-        index_q[at + ID / 16u + i] = factors;
+    if (i % 8u == 0u) {
+        index_q[at + ID / 16u + i / 32u][i / 8u % 4u] = 0.5 * scale_value(scale);
     }
 }
 
 fn store_index(row: u32, lane: u32, r: Row) {
     let state = r.slot * SLOT_WORDS + INDEX_STATE_AT + (r.position % STATE_ROWS) * INDEX_WIDTH;
-    for (var i = lane; i < INDEX_WIDTH / 4u; i += WG) {
+    for (var i = lane; i < INDEX_WIDTH / 4u; i += WG * once) {
         put_frontier4(state + 4u * i, index_k[row * (INDEX_WIDTH / 4u) + i]);
         let score = index_g[row * (INDEX_WIDTH / 4u) + i] + norms[INDEX_APE + (r.position % RATIO) * (INDEX_WIDTH / 4u) + i];
         put_frontier4(state + STATE_ROWS * INDEX_WIDTH + 4u * i, score);

@@ -23,25 +23,16 @@ var<workgroup> keys: array<u32, KEYS * KEY_WORDS>;
 var<workgroup> key_scales: array<f32, KEYS * BLOCKS>;
 var<workgroup> partial: array<f32, WG>;
 
-// Twice the values of four codes in the low halves of four bytes, as bytes.
-fn twice(codes: u32) -> u32 {
-    let m = codes & 0x07070707u;
-    let high = (m >> 2u) & 0x01010101u;
-    let a = high & m;
-    let b = high & (m >> 1u);
-    let v = m + a + 2u * b + 2u * (a & b);
-    let is_set = ((v + 0x7f7f7f7fu) >> 7u) & 0x01010101u;
-    let minus = (codes >> 3u) & is_set;
-    return (v ^ (minus * 255u)) + minus;
-}
-
 // Sixteen products.
 fn four_products(a: vec4<u32>, b: vec4<u32>) -> i32 {
     return (dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y)) + (dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w));
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32, @builtin(num_workgroups) grid: vec3<u32>
+) {
+    once = grid.z;
     let row = args.first + group.y;
     let r = row_at(row);
     let visible = (r.position + 1u) / RATIO;
@@ -50,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     // A word of codes is eight values: bytes of the even ones and of the odd ones, which are brought in order.
-    for (var i = thread; i < KEYS * INDEX_ROW_WORDS; i += WG) {
+    for (var i = thread; i < KEYS * INDEX_ROW_WORDS; i += WG * once) {
         let key = i / INDEX_ROW_WORDS;
         let word = i % INDEX_ROW_WORDS;
         var codes = 0u;
@@ -64,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         keys[2u * word * KEYS + key] = twice(low);
         keys[(2u * word + 1u) * KEYS + key] = twice(high);
     }
-    for (var i = thread; i < KEYS * BLOCKS; i += WG) {
+    for (var i = thread; i < KEYS * BLOCKS; i += WG * once) {
         let key = i / BLOCKS;
         let block = i % BLOCKS;
         var scale = 0.0;
@@ -83,16 +74,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         own[i] = vec4<u32>(keys[word], keys[word + KEYS], keys[word + 2u * KEYS], keys[word + 3u * KEYS]);
     }
     var score = 0.0;
-    for (var head = thread / KEYS; head < INDEX_HEADS; head += HEAD_GROUPS) {
-        let at = (row * INDEX_HEADS + head) * HEAD_UNITS;
-        var product = 0.0;
-        for (var block = 0u; block < BLOCKS; block++) {
-            let sum = four_products(index_q[at + 2u * block], own[2u * block])
-                + four_products(index_q[at + 2u * block + 1u], own[2u * block + 1u]);
-            let factor = bitcast<f32>(index_q[at + ID / 16u + block / 4u][block % 4u]);
-            product += f32(sum) * (factor * key_scales[block * KEYS + key]);
+    // Two heads at a time, so that their loads are under way together.
+    for (var first = thread / KEYS; first < INDEX_HEADS; first += 2u * HEAD_GROUPS * once) {
+        for (var j = 0u; j < 2u; j++) {
+            let head = row * INDEX_HEADS + min(first + j * HEAD_GROUPS, INDEX_HEADS - 1u);
+            let at = head * HEAD_UNITS;
+            var product = 0.0;
+            for (var block = 0u; block < BLOCKS; block++) {
+                let sum = four_products(index_q[at + 2u * block], own[2u * block])
+                    + four_products(index_q[at + 2u * block + 1u], own[2u * block + 1u]);
+                let factor = bitcast<f32>(index_q[at + ID / 16u + block / 4u][block % 4u]);
+                product += f32(sum) * (factor * key_scales[block * KEYS + key]);
+            }
+            // A head beyond the last one counts nothing.
+            score += select(0.0, weights[head], first + j * HEAD_GROUPS < INDEX_HEADS) * max(0.0, product);
         }
-        score += weights[row * INDEX_HEADS + head] * max(0.0, product);
     }
     partial[thread] = score;
     workgroupBarrier();

@@ -4,7 +4,7 @@
 @group(0) @binding(1) var<storage, read_write> kv: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> norms: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read_write> frontier: array<u32>;
+@group(0) @binding(4) var<storage, read_write> frontier: array<vec4<u32>>;
 
 struct Args {
     // Workgroups up to and with each role.
@@ -29,10 +29,15 @@ var<immediate> args: Args;
 
 var<workgroup> maxima: array<atomic<u32>, MAXIMA>;
 
+// Whether a thread has some of a row of so many fours: known where that is all of them.
+fn has_values(lane: u32, fours: u32) -> bool {
+    return WG == fours || lane < fours;
+}
+
 // Rotates values 4·i … of a row whose last ROT are rotated; `width` values a row.
 fn rotated(v: vec4<f32>, i: u32, width: u32, angles: u32) -> vec4<f32> {
     let first = (width - ROT) / 4u;
-    if (i < first || i >= width / 4u) {
+    if (i < first) {
         return v;
     }
     let a = bitcast<vec4<f32>>(step[angles / 4u + i - first]);
@@ -59,15 +64,11 @@ fn block_maximum(v: vec4<f32>, lane: u32, per: u32, is_live: bool) -> u32 {
     return most;
 }
 
-fn e4m3_codes(v: vec4<f32>) -> u32 {
-    return e4m3_code(v.x) | (e4m3_code(v.y) << 8u) | (e4m3_code(v.z) << 16u) | (e4m3_code(v.w) << 24u);
-}
-
 // Query heads: unweighted RMSNorm, RoPE.
 fn query_role(unit: u32, lane: u32) {
     let row = unit / HEADS;
     let at = unit * (D / 4u) + lane;
-    let is_live = lane < D / 4u;
+    let is_live = has_values(lane, D / 4u);
     var v = vec4<f32>();
     if (is_live) {
         v = q[at];
@@ -85,13 +86,14 @@ fn query_role(unit: u32, lane: u32) {
     v *= bitcast<f32>(SCALE_BITS);
     let to = unit * (D / 4u) + lane / 2u;
     let half = lane % 2u * 2u;
-    q[to][half] = bitcast<f32>(f16_pair(v.x, v.y));
-    q[to][half + 1u] = bitcast<f32>(f16_pair(v.z, v.w));
+    let pairs = f16_pairs(v);
+    q[to][half] = bitcast<f32>(pairs.x);
+    q[to][half + 1u] = bitcast<f32>(pairs.y);
 }
 
 // The latent: RMSNorm, RoPE, FP8 and F16 rounding. In a step of short segments it enters the window at once.
 fn latent_role(row: u32, lane: u32) {
-    let is_live = lane < D / 4u;
+    let is_live = has_values(lane, D / 4u);
     var v = vec4<f32>();
     if (is_live) {
         v = kv[row * (D / 4u) + lane];
@@ -100,38 +102,37 @@ fn latent_role(row: u32, lane: u32) {
     if (is_live) {
         v = rotated(v * scale * norms[lane], lane, D, args.angles + row * ROT);
     }
+    let row_data = row_at(row);
+    let place = (row_data.slot * SLOT_WORDS + (row_data.position % RING) * WINDOW_ROW_WORDS) / 4u;
     if (IS_NATIVE == 1u) {
         let is_rounded = 4u * lane < NOPE;
         let scale = fp8_scale(block_maximum(v, lane, 16u, is_rounded));
         if (is_rounded) {
-            let x = v * scale_inverse(scale);
-            v = vec4<f32>(e4m3_value(e4m3_code(x.x)), e4m3_value(e4m3_code(x.y)), e4m3_value(e4m3_code(x.z)), e4m3_value(e4m3_code(x.w)))
-                * scale_value(scale);
+            for (var i = 0u; i < 4u * once; i += 1u) {
+                v = vec4<f32>(v.yzw, e4m3_rounded(v.x * scale_inverse(scale)) * scale_value(scale));
+            }
         }
+        let pairs = f16_pairs(v);
+        v = unpacked(pairs);
+        if (is_live && args.is_short == 1u) {
+            let half = lane % 2u * 2u;
+            frontier[place + lane / 2u][half] = pairs.x;
+            frontier[place + lane / 2u][half + 1u] = pairs.y;
+        }
+    } else if (is_live && args.is_short == 1u) {
+        frontier[place + lane] = bitcast<vec4<u32>>(v);
     }
     if (!is_live) {
         return;
-    }
-    let row_data = row_at(row);
-    let place = row_data.slot * SLOT_WORDS + (row_data.position % RING) * WINDOW_ROW_WORDS;
-    if (IS_NATIVE == 1u) {
-        let pairs = vec2<u32>(f16_pair(v.x, v.y), f16_pair(v.z, v.w));
-        v = vec4<f32>(unpack2x16float(pairs.x), unpack2x16float(pairs.y));
-        if (args.is_short == 1u) {
-            frontier[place + 2u * lane] = pairs.x;
-            frontier[place + 2u * lane + 1u] = pairs.y;
-        }
-    } else if (args.is_short == 1u) {
-        let bits = bitcast<vec4<u32>>(v);
-        for (var i = 0u; i < 4u; i++) {
-            frontier[place + 4u * lane + i] = bits[i];
-        }
     }
     kv[row * (D / 4u) + lane] = v;
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) grid: vec3<u32>
+) {
+    once = grid.z;
     let unit = group.y * args.line + group.x;
     if (unit < args.finish_end) {
         finish_role(unit, lane);

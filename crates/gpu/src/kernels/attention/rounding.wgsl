@@ -5,17 +5,11 @@ fn f16_bits(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     let sign = (bits >> 16u) & 0x8000u;
     let a = bits & 0x7fffffffu;
-    if (a >= 0x47800000u) {
-        return sign | select(0x7c00u, 0x7e00u, a > 0x7f800000u);
-    }
-    if (a < 0x38800000u) {
-        return sign | u32(round(bitcast<f32>(a) * 16777216.0));
-    }
-    return sign | ((a + 0xfffu + ((a >> 13u) & 1u) - 0x38000000u) >> 13u);
-}
-
-fn f16_pair(x: f32, y: f32) -> u32 {
-    return f16_bits(x) | (f16_bits(y) << 16u);
+    // From 2^16 on all that is a number becomes infinite.
+    let most = min(a, 0x47800000u);
+    let normal = (most + 0xfffu + ((a >> 13u) & 1u) - 0x38000000u) >> 13u;
+    let code = select(normal, u32(round(bitcast<f32>(most) * 16777216.0)), a < 0x38800000u);
+    return sign | select(code, 0x7e00u, a > 0x7f800000u);
 }
 
 // Bits of a magnitude that a block's scale is chosen by: not a number counts nothing, infinity as the largest number.
@@ -53,27 +47,21 @@ fn e4m3_code(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     let sign = (bits >> 24u) & 0x80u;
     let a = min(bits & 0x7fffffffu, 0x43e00000u);
-    if (a < 0x3c800000u) {
-        return sign | u32(round(bitcast<f32>(a) * 512.0));
-    }
-    return sign | (((a + 0x7ffffu + ((a >> 20u) & 1u)) >> 20u) - 960u);
+    let normal = ((a + 0x7ffffu + ((a >> 20u) & 1u)) >> 20u) - 960u;
+    return sign | select(normal, u32(round(bitcast<f32>(a) * 512.0)), a < 0x3c800000u);
 }
 
-fn e4m3_value(code: u32) -> f32 {
-    let m = code & 0x7fu;
-    let normal = bitcast<f32>((m << 20u) + 0x3c000000u);
-    let magnitude = select(normal, f32(m) * 0.001953125, m < 8u);
-    return select(magnitude, -magnitude, (code & 0x80u) != 0u);
+// The value of that code.
+fn e4m3_rounded(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let a = min(bits & 0x7fffffffu, 0x43e00000u);
+    let normal = (a + 0x7ffffu + ((a >> 20u) & 1u)) & 0xfff00000u;
+    let magnitude = select(normal, bitcast<u32>(round(bitcast<f32>(a) * 512.0) * 0.001953125), a < 0x3c800000u);
+    return bitcast<f32>(magnitude | (bits & 0x80000000u));
 }
 
 fn e2m1_code(x: f32) -> u32 {
     let a = abs(x);
     let code = u32(a > 0.25) + u32(a >= 0.75) + u32(a > 1.25) + u32(a >= 1.75) + u32(a > 2.5) + u32(a >= 3.5) + u32(a > 5.0);
     return code | ((bitcast<u32>(x) >> 28u) & 8u);
-}
-
-// Twice the value of a code, as a byte.
-fn e2m1_twice(code: u32) -> u32 {
-    let magnitude = (0xc8643210u >> (4u * (code & 7u))) & 15u;
-    return select(magnitude, (256u - magnitude) & 255u, (code & 8u) != 0u);
 }

@@ -24,13 +24,16 @@ fn sortable(bits: u32) -> u32 {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32, @builtin(num_workgroups) grid: vec3<u32>
+) {
+    once = grid.z;
     let row = args.first + group.x;
     let r = row_at(row);
     let visible = (r.position + 1u) / RATIO;
     let out = row * TOP_K;
     if (visible <= TOP_K) {
-        for (var c = thread; c < visible; c += WG) {
+        for (var c = thread; c < visible; c += WG * once) {
             chosen[out + c] = arena_row(r.table, c);
         }
         return;
@@ -40,17 +43,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // The digits found so far, and how many of those that begin with them are to be taken.
     var prefix = 0u;
     var want = TOP_K;
-    for (var digit = 0u; digit < 3u; digit++) {
+    for (var digit = 0u; digit < 3u * once; digit += 1u) {
         let shift = select(21u - 11u * digit, 0u, digit == 2u);
         let bits = select(11u, 10u, digit == 2u);
-        for (var i = thread; i < BINS; i += WG) {
+        for (var i = thread; i < BINS * once; i += WG) {
             atomicStore(&histogram[i], 0u);
         }
         workgroupBarrier();
-        for (var u = thread; u < units; u += WG) {
-            let four = scores[base + u];
-            for (var j = 0u; j < 4u; j++) {
-                let key = sortable(four[j]);
+        for (var u = thread; u < units; u += WG * once) {
+            var four = scores[base + u];
+            for (var j = 0u; j < 4u * once; j += 1u) {
+                let key = sortable(four.x);
+                four = four.yzwx;
                 if (4u * u + j < visible && (digit == 0u || (key >> (shift + bits)) == prefix)) {
                     atomicAdd(&histogram[(key >> shift) & ((1u << bits) - 1u)], 1u);
                 }
@@ -60,12 +64,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // From the largest digit down.
         let top = BINS - 1u - thread * THREAD_BINS;
         var count = 0u;
-        for (var j = 0u; j < THREAD_BINS; j++) {
+        for (var j = 0u; j < THREAD_BINS * once; j += 1u) {
             count += atomicLoad(&histogram[top - j]);
         }
         var above = sum_before(vec2<u32>(count, 0u), thread).x;
         if (above < want && above + count >= want) {
-            for (var j = 0u; j < THREAD_BINS; j++) {
+            for (var j = 0u; j < THREAD_BINS * once; j += 1u) {
                 let own = atomicLoad(&histogram[top - j]);
                 if (above < want && above + own >= want) {
                     found = vec2<u32>(top - j, above);
@@ -83,10 +87,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let begin = min(thread * share, units);
     let end = min(begin + share, units);
     var counts = vec2<u32>();
-    for (var u = begin; u < end; u++) {
-        let four = scores[base + u];
-        for (var j = 0u; j < 4u; j++) {
-            let key = sortable(four[j]);
+    for (var u = begin; u < end; u += once) {
+        var four = scores[base + u];
+        for (var j = 0u; j < 4u * once; j += 1u) {
+            let key = sortable(four.x);
+            four = four.yzwx;
             let is_live = 4u * u + j < visible;
             counts += vec2<u32>(u32(is_live && key > prefix), u32(is_live && key == prefix));
         }
@@ -94,10 +99,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let before = sum_before(counts, thread);
     var ties = before.y;
     var place = before.x + min(before.y, want);
-    for (var u = begin; u < end; u++) {
-        let four = scores[base + u];
-        for (var j = 0u; j < 4u; j++) {
-            let key = sortable(four[j]);
+    for (var u = begin; u < end; u += once) {
+        var four = scores[base + u];
+        for (var j = 0u; j < 4u * once; j += 1u) {
+            let key = sortable(four.x);
+            four = four.yzwx;
             let is_live = 4u * u + j < visible;
             if (is_live && (key > prefix || (key == prefix && ties < want))) {
                 chosen[out + place] = arena_row(r.table, 4u * u + j);

@@ -23,15 +23,19 @@ fn multiply(a: Weights, b: coop_mat16x16<f16, B>, c: Sums) -> Sums {
 }
 
 fn store_scores(sums: Sums, at: u32) {
-    coopStoreT(sums, &scores[at], KEYS);
+    coopStoreT(sums, &scores[at / 4u], KEYS / 4u);
 }
 
 fn store_sums(sums: Sums, at: u32) {
-    coopStoreT(sums, &scores[at], 16u);
+    coopStoreT(sums, &scores[at / 4u], 4u);
+}
+
+fn store_partial(sums: Sums, at: u32, stride: u32) {
+    coopStoreT(sums, &partial[at], stride);
 }
 
 fn load_sums(at: u32) -> Sums {
-    return coopLoadT<coop_mat16x16<f32, C>>(&scores[at], 16u);
+    return coopLoadT<coop_mat16x16<f32, C>>(&scores[at / 4u], 4u);
 }
 
 // e^HEADROOM is far below the largest F16.
