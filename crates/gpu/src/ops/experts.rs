@@ -20,6 +20,8 @@ const MID_STRETCH: u32 = 32;
 const SHARED_STRETCH: u32 = 16;
 /// Most rows whose slots find their expert themselves: each of their workgroups does it again, which many rows pay for.
 const CHOOSE_ROWS_MAX: usize = 2;
+/// Most rows that a workgroup multiplies by the shared expert's matrices: its code has all of them in it, and others work meanwhile.
+const SHARED_ROWS: usize = 4;
 /// Most rows that are expanded where down is multiplied.
 pub(crate) const DOWN_EXPANDED_ROWS_MAX: usize = 2;
 /// Most workgroups along one axis of a grid.
@@ -73,9 +75,9 @@ struct Choice {
 
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    Shared { uses: Vec<Use>, emits: bool, clamp: u32 },
+    Shared { rows: usize, uses: Vec<Use>, emits: bool, clamp: u32 },
     GateUp { uses: Vec<Use>, emits: bool, clamps: [u32; 2], chooses: Option<Choice> },
-    Down { uses: [Use; 2], stretch: Option<Stretch> },
+    Down { rows: usize, uses: [Use; 2], stretch: Option<Stretch> },
     Sort,
     Tiles { rows: usize },
     Activate { is_routed: bool },
@@ -256,8 +258,8 @@ impl Experts {
             }
             return self.many(gpu, linear, rows, clamps, w, h, routes, y).map(|()| false);
         }
-        let down = [(w.down, 1), (w.shared_down, rows)]
-            .map(|(m, batch)| Use::new(m, linear.input(m, batch), batch, m.shape.cols, self.limits.embd));
+        let down = [(w.down, 1, 1), (w.shared_down, rows, rows.min(SHARED_ROWS))]
+            .map(|(m, rows, batch)| Use::new(m, linear.input(m, rows), batch, m.shape.cols, self.limits.embd));
         let emits = down.iter().any(|u| u.input == Input::Bytes);
         let has_logits = router.is_some_and(|router| router.has_logits);
         let is_beside = has_logits && self.fits_beside(linear, rows, w);
@@ -299,7 +301,8 @@ impl Experts {
         emits: bool,
     ) -> Result<()> {
         let ExpertLimits { ff, embd, experts, .. } = self.limits;
-        let a_use = |m: &Matrix, width| Use::new(m, linear.input(m, rows), rows, embd, width);
+        let together = rows.min(SHARED_ROWS);
+        let a_use = |m: &Matrix, width| Use::new(m, linear.input(m, rows), together, embd, width);
         let mut uses = vec![a_use(w.shared_gate, ff), a_use(w.shared_up, ff)];
         uses.extend(router.map(|router| a_use(router.matrix, experts)));
         let mut buffers = self.inputs(gpu, linear, rows, &uses, h)?;
@@ -323,7 +326,7 @@ impl Experts {
         let stretches = (ff as u32).div_ceil(teams * per_team);
         let logits = router.map_or(0, |_| (experts as u32).div_ceil(teams * per_team));
         let clamp = clamp.to_bits();
-        let key = Key::Shared { uses: uses.clone(), emits, clamp };
+        let key = Key::Shared { rows, uses: uses.clone(), emits, clamp };
         let kernel = self.kernel(key, || {
             let mut source = Source::new(linear.precision());
             source.set_threads(threads);
@@ -340,6 +343,7 @@ impl Experts {
                     source.bind("out_2", "f32", true);
                     let product = include_str!("../kernels/linear/matvec.wgsl");
                     let product = product.replace("KEEP", "").replace("EMIT", "").replace("FACTOR", "1.0");
+                    let product = product.replace("ROW", "row_of(r)");
                     source.add(&product.replace('$', "2"));
                     "product_2(group.x - STRETCHES, thread);"
                 }
@@ -347,7 +351,8 @@ impl Experts {
             };
             source.add(&part!("shared").replace("EMIT", emit).replace("ROUTER", call));
             let constants = [
-                ("R", rows as u32),
+                ("ROWS", rows as u32),
+                ("R", together as u32),
                 ("RPT", per_team),
                 ("KEPT", teams * per_team),
                 ("STRETCHES", stretches),
@@ -357,7 +362,7 @@ impl Experts {
             ];
             source.build(gpu, "shared expert and router", &uses, linear.lattice_copies(), &constants)
         })?;
-        gpu.dispatch(&kernel, &buffers, &[], [stretches + logits, 1, 1])
+        gpu.dispatch(&kernel, &buffers, &[], [stretches + logits, rows.div_ceil(together) as u32, 1])
     }
 
     /// `h` as the kernels of `uses` take it.
@@ -513,10 +518,12 @@ impl Experts {
         }
         let per_team = stretch
             .map_or_else(|| linear.plain_team_rows(gpu.caps(), &uses, rows), |stretch: Stretch| stretch.team_rows);
-        let kernel =
-            self.kernel(Key::Down { uses, stretch }, || self.down_kernel(gpu, linear, &uses, rows, per_team, stretch))?;
+        let kernel = self.kernel(Key::Down { rows, uses, stretch }, || {
+            self.down_kernel(gpu, linear, &uses, rows, per_team, stretch)
+        })?;
         let per_workgroup = stretch.map_or(THREADS / lanes(gpu.caps()) * per_team, |stretch| stretch.dims);
-        gpu.dispatch(&kernel, &buffers, &[], [(self.limits.embd as u32).div_ceil(per_workgroup), 1, 1])?;
+        let runs = rows.div_ceil(uses[1].batch) as u32;
+        gpu.dispatch(&kernel, &buffers, &[], [(self.limits.embd as u32).div_ceil(per_workgroup), runs, 1])?;
         Ok(stretch.is_some())
     }
 
@@ -536,21 +543,27 @@ impl Experts {
         source.add_teams(gpu.caps());
         source.add_matrices(uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
         let [before, routed_sum, all_sums, end] = match stretch {
-            None => ["", "y[r * WIDTH + first + i]", "y[r * WIDTH + first + i] += sum;", ""],
+            None => {
+                ["", "y[(first_row + r) * WIDTH + first + i]", "y[(first_row + r) * WIDTH + first + i] += sum;", ""]
+            }
             Some(stretch) => {
                 stretch.add_to(&mut source, self.limits.embd);
                 [
                     "load_streams(group.x, thread);",
                     "kept[r * KEPT + thread / LANES * RPT + i]",
-                    "let at = r * KEPT + thread / LANES * RPT + i;\nkept[at] += sum;\ny[r * WIDTH + first + i] = kept[at];",
+                    "let at = r * KEPT + thread / LANES * RPT + i;\nkept[at] += sum;\ny[(first_row + r) * WIDTH + first + i] = kept[at];",
                     "expand_kept(group.x, thread);",
                 ]
             }
         };
+        // A row that is alone reads the weights of all its slots at once. Of more rows others read meanwhile, and less code counts.
+        let next_slot = if stretch.is_some() { "i < USED; i++" } else { "i < USED * once; i += 1u" };
         let down = part!("down").replace("BEFORE", before).replace("ROUTED_SUM", routed_sum);
+        let down = down.replace("NEXT_SLOT", next_slot);
         source.add(&down.replace("ALL_SUMS", all_sums).replace("END", end));
         let constants = [
-            ("R", rows as u32),
+            ("ROWS", rows as u32),
+            ("R", uses[1].batch as u32),
             ("RPT", per_team),
             ("USED", self.limits.used as u32),
             ("WIDTH", self.limits.embd as u32),

@@ -818,7 +818,11 @@ impl Linear {
                 _ => "1.0",
             };
             let (keep, end) = if i == 0 { (keep, end) } else { ("", "") };
-            let matvec = part!("matvec").replace("KEEP", keep).replace("EMIT", end).replace("FACTOR", factor);
+            let matvec = part!("matvec")
+                .replace("KEEP", keep)
+                .replace("EMIT", end)
+                .replace("FACTOR", factor)
+                .replace("ROW", "r");
             source.add(&matvec.replace('$', &i.to_string()));
             let end = first + n;
             calls.push_str(&format!("if (group.x < {end}u) {{ product_{i}(group.x - {first}u, thread); return; }}\n"));
