@@ -1,14 +1,23 @@
 //! Pieces of WGSL that several kernels share.
 
 use crate::device::Caps;
+use ds4_engine::Precision;
 
 /// `once`, 1 as far as compilers can tell, set by `main`: loops whose bound it is part of stay loops.
 pub const ONCE: &str = include_str!("kernels/once.wgsl");
 
-/// Elementary functions, to about one unit in the last place.
-pub const MATH: &str = include_str!("kernels/math.wgsl");
+const MATH: &str = include_str!("kernels/math.wgsl");
+const MATH_FAST: &str = include_str!("kernels/math_fast.wgsl");
 const SUM: &str = include_str!("kernels/sum.wgsl");
 const SUM_SUBGROUP: &str = include_str!("kernels/sum_subgroup.wgsl");
+
+/// Elementary functions: to about one unit in the last place, or fast.
+pub fn math(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Exact => MATH,
+        Precision::Fast => MATH_FAST,
+    }
+}
 
 /// `wg_sum` and `wg_max` over a workgroup of `threads` threads: the source needs the constants `WG` and `SUBGROUP`
 /// ([`subgroup`]).

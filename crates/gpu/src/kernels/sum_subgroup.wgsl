@@ -1,5 +1,7 @@
 // The same over subgroups of SUBGROUP threads, which divides WG.
 var<workgroup> wg_partial: array<f32, WG / SUBGROUP>;
+// So many that a subgroup adds up what they have.
+const MANY_SUBGROUPS: bool = WG / SUBGROUP > 8u && WG / SUBGROUP <= SUBGROUP;
 
 fn wg_sum(value: f32, lane: u32) -> f32 {
     let own = subgroupAdd(value);
@@ -8,8 +10,13 @@ fn wg_sum(value: f32, lane: u32) -> f32 {
     }
     workgroupBarrier();
     var sum = 0.0;
-    for (var i = 0u; i < WG / SUBGROUP; i++) {
-        sum += wg_partial[i];
+    if (MANY_SUBGROUPS) {
+        let other = lane % SUBGROUP;
+        sum = subgroupAdd(select(0.0, wg_partial[min(other, WG / SUBGROUP - 1u)], other < WG / SUBGROUP));
+    } else {
+        for (var i = 0u; i < WG / SUBGROUP; i++) {
+            sum += wg_partial[i];
+        }
     }
     workgroupBarrier();
     return sum;

@@ -10,7 +10,7 @@ use crate::gpu::{Buffer, Gpu, Kernel};
 use crate::parts;
 use crate::rows::{BYTE_UNITS, Rows};
 use crate::weights::Matrix;
-use ds4_engine::{Error, Result};
+use ds4_engine::{Error, Precision, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,8 +32,6 @@ macro_rules! part {
         include_str!(concat!("../kernels/experts/", $name, ".wgsl"))
     };
 }
-
-const MATH: &str = include_str!("../kernels/math.wgsl");
 
 /// Expert matrices of one layer.
 pub struct ExpertWeights<'a> {
@@ -254,7 +252,7 @@ impl Experts {
                 if !router.has_logits {
                     linear.project(gpu, rows, h, None, &[(router.matrix, router.z)])?;
                 }
-                self.choose(gpu, rows, router, routes)?;
+                self.choose(gpu, linear.precision(), rows, router, routes)?;
             }
             return self.many(gpu, linear, rows, clamps, w, h, routes, y).map(|()| false);
         }
@@ -268,7 +266,7 @@ impl Experts {
         }
         let can_choose = rows <= CHOOSE_ROWS_MAX && route::choosers(gpu.caps(), self.limits.used).is_some();
         if let Some(router) = router.filter(|_| !can_choose) {
-            self.choose(gpu, rows, router, routes)?;
+            self.choose(gpu, linear.precision(), rows, router, routes)?;
         }
         self.gate_up_few(gpu, linear, rows, clamps, w, h, router.filter(|_| can_choose), routes, emits, is_beside)?;
         let expand = expand.filter(|_| rows <= DOWN_EXPANDED_ROWS_MAX);
@@ -283,9 +281,9 @@ impl Experts {
         rows == 1 && inputs.iter().all(|input| *input == inputs[0])
     }
 
-    fn choose(&self, gpu: &Gpu, rows: usize, router: &Router<'_>, routes: &Buffer) -> Result<()> {
+    fn choose(&self, gpu: &Gpu, precision: Precision, rows: usize, router: &Router<'_>, routes: &Buffer) -> Result<()> {
         let sizes = (self.limits.experts, self.limits.used);
-        route::route(gpu, sizes, rows, &router.routing, router.z, router.ids, router.scale, routes)
+        route::route(gpu, precision, sizes, rows, &router.routing, router.z, router.ids, router.scale, routes)
     }
 
     /// The shared expert's hidden values, and the router's logits.
@@ -335,7 +333,7 @@ impl Experts {
             add_emit(&mut source, gpu.caps(), emits);
             source.add_teams(gpu.caps());
             source.add_matrices(&uses, None, Some(Teams { lanes: lanes(gpu.caps()), rows: per_team }));
-            source.add(MATH);
+            source.add(parts::math(linear.precision()));
             source.add(part!("swiglu"));
             let emit = if emits { part!("shared_emit") } else { "" };
             let call = match router {
@@ -432,7 +430,7 @@ impl Experts {
         let kernel = self.kernel(key, || {
             let mut source = Source::new(linear.precision());
             add_inputs(&mut source, &uses);
-            source.add(MATH);
+            source.add(parts::math(linear.precision()));
             let route = match chooses {
                 Some(_) => {
                     [("z", "f32"), ("bias", "f32"), ("ids", "u32"), ("table", "u32")]
@@ -597,9 +595,18 @@ impl Experts {
         tiles(w.shared_gate, x, embd, &self.shared_gate, None)?;
         tiles(w.shared_up, x, embd, &self.shared_up, None)?;
         let is_half = linear.has_units();
-        self.activate(gpu, slots, Some(routes), clamps.0, [&self.gate, &self.up], &self.hidden, is_half)?;
+        self.activate(
+            gpu,
+            linear.precision(),
+            slots,
+            Some(routes),
+            clamps.0,
+            [&self.gate, &self.up],
+            &self.hidden,
+            is_half,
+        )?;
         let shared = [&self.shared_gate, &self.shared_up];
-        self.activate(gpu, rows, None, clamps.1, shared, &self.shared_hidden, is_half)?;
+        self.activate(gpu, linear.precision(), rows, None, clamps.1, shared, &self.shared_hidden, is_half)?;
         tiles(w.down, &self.hidden, ff, &self.down, Some(&of_slots))?;
         tiles(w.shared_down, &self.shared_hidden, ff, &self.shared_down, None)?;
 
@@ -627,6 +634,7 @@ impl Experts {
     fn activate(
         &self,
         gpu: &Gpu,
+        precision: Precision,
         slots: usize,
         routes: Option<&Buffer>,
         most: f32,
@@ -638,7 +646,7 @@ impl Experts {
         let kernel = self.kernel(Key::Activate { is_routed }, || {
             let constants = [("WG", THREADS), ("FF", self.limits.ff as u32), ("ROUTED", u32::from(is_routed))];
             let text = part!("activate").replace("HIDDEN", if is_half { "f16" } else { "f32" });
-            gpu.kernel_of("swiglu", &constants, &format!("{MATH}{}{text}", part!("swiglu")))
+            gpu.kernel_of("swiglu", &constants, &format!("{}{}{text}", parts::math(precision), part!("swiglu")))
         })?;
         if slots > GRID_MAX {
             return Err(Error::TooManyRows { rows: slots, most: GRID_MAX });

@@ -118,9 +118,9 @@ impl Stretch {
 pub(crate) const COLLAPSE_BINDINGS: usize = 8;
 
 /// `write_mix`, and how many threads call it. Exact arithmetic keeps to one thread and one order on all devices.
-fn sinkhorn(caps: Caps, is_exact: bool) -> (u32, &'static str) {
-    match (is_exact, caps.subgroup) {
-        (false, Some(width @ 4..)) => (width, include_str!("../kernels/hyper/sinkhorn_subgroup.wgsl")),
+fn sinkhorn(caps: Caps, precision: Precision) -> (u32, &'static str) {
+    match (precision, caps.subgroup) {
+        (Precision::Fast, Some(width @ 4..)) => (width, include_str!("../kernels/hyper/sinkhorn_subgroup.wgsl")),
         _ => (1, include_str!("../kernels/hyper/sinkhorn.wgsl")),
     }
 }
@@ -141,7 +141,7 @@ pub(crate) struct CollapseKind {
     embd: u32,
     /// Dims of each stream that a part of the sums is of.
     dims: u32,
-    is_exact: bool,
+    precision: Precision,
     /// Whether `h` is left as bytes too.
     emits: bool,
     rms_eps_bits: u32,
@@ -194,7 +194,7 @@ impl CollapseKind {
         ] {
             source.bind(name, of, is_written);
         }
-        let (mixers, sinkhorn) = sinkhorn(caps, self.is_exact);
+        let (mixers, sinkhorn) = sinkhorn(caps, self.precision);
         let numbers = [
             ("E", self.embd),
             ("PART", self.dims),
@@ -205,7 +205,7 @@ impl CollapseKind {
             ("MIXERS", mixers),
         ];
         numbers.iter().for_each(|(name, value)| source.add(&format!("const {name}: u32 = {value}u;")));
-        source.add(parts::MATH);
+        source.add(parts::math(self.precision));
         source.add(parts::sums(caps, threads));
         let keep_floats = if has_floats { "x[at] = value;" } else { "" };
         if has_floats {
@@ -227,6 +227,12 @@ impl CollapseKind {
             leave_bytes = "for (var i = thread; i < BYTE_UNITS * (E / 64u); i += WG) { h_bytes[i] = xq[i]; }";
         }
         source.add(sinkhorn);
+        source.add(match caps.subgroup {
+            Some(_) if self.precision == Precision::Fast => {
+                include_str!("../kernels/hyper/collapse_sums_subgroup.wgsl")
+            }
+            _ => include_str!("../kernels/hyper/collapse_sums.wgsl"),
+        });
         let collapse = include_str!("../kernels/hyper/collapse_here.wgsl");
         let collapse = collapse.replace("KEEP_FLOATS", keep_floats).replace("KEEP_BYTES", keep_bytes);
         source.add(&collapse.replace("LEAVE_BYTES", leave_bytes));
@@ -239,7 +245,7 @@ pub struct Hyper {
     rms_eps: f32,
     hc_eps: f32,
     rounds: u32,
-    is_exact: bool,
+    precision: Precision,
     /// Whether products take the collapsed rows as bytes.
     emits: bool,
     /// Sums of the parts.
@@ -271,7 +277,7 @@ impl Hyper {
             rms_eps: config.rms_eps,
             hc_eps: config.hc_eps,
             rounds: config.sinkhorn as u32,
-            is_exact: precision == Precision::Exact,
+            precision,
             emits: precision == Precision::Fast && parts::can_emit(gpu.caps(), config.embd),
             part: gpu.buffer("hyper-connection sums", 4 * sums as u64)?,
             chosen: gpu.buffer("rows of the head", 4 * rows as u64)?,
@@ -354,7 +360,7 @@ impl Hyper {
         let threads = 512.min((self.embd as u32 / 4).next_multiple_of(64));
         let caps = gpu.caps();
         let is_head = values == HEAD_VALUES;
-        let (mixers, sinkhorn) = sinkhorn(caps, self.is_exact);
+        let (mixers, sinkhorn) = sinkhorn(caps, self.precision);
         let constants = [
             ("WG", threads),
             ("SUBGROUP", parts::subgroup(caps)),
@@ -373,7 +379,7 @@ impl Hyper {
         let sums = parts::sums(caps, threads);
         let sources = [
             parts::ONCE,
-            parts::MATH,
+            parts::math(self.precision),
             sums,
             sinkhorn,
             include_str!("../kernels/hyper/collapse.wgsl"),
@@ -415,7 +421,7 @@ impl Hyper {
         let kind = CollapseKind {
             embd: self.embd as u32,
             dims,
-            is_exact: self.is_exact,
+            precision: self.precision,
             emits: self.emits,
             rms_eps_bits: self.rms_eps.to_bits(),
             hc_eps_bits: self.hc_eps.to_bits(),

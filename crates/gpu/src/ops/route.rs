@@ -5,7 +5,7 @@ use crate::gpu::{Buffer, Gpu};
 use crate::parts;
 use crate::rows::{Rows, Vector};
 use crate::weights::Matrix;
-use ds4_engine::Result;
+use ds4_engine::{Precision, Result};
 
 /// Threads of the kernel where some subgroup of them chooses, and where all do.
 const THREADS: u32 = 256;
@@ -76,6 +76,7 @@ const CHOOSE: &str = concat!(include_str!("../kernels/chosen_most.wgsl"), includ
 /// The device failed.
 pub fn route(
     gpu: &Gpu,
+    precision: Precision,
     (experts, used): (usize, usize),
     rows: usize,
     routing: &Routing<'_>,
@@ -90,7 +91,8 @@ pub fn route(
     let mut constants = vec![("WG", threads), ("SUBGROUP", parts::subgroup(caps))];
     constants.extend(routing.constants(experts, used, choosers.unwrap_or(threads)));
     let text = if choosers.is_some() { CHOOSE_SUBGROUP } else { CHOOSE };
-    let sources = [parts::ONCE, parts::MATH, parts::sums(caps, threads), text, include_str!("../kernels/route.wgsl")];
+    let sources =
+        [parts::ONCE, parts::math(precision), parts::sums(caps, threads), text, include_str!("../kernels/route.wgsl")];
     let kernel = gpu.kernel("route", &constants, &sources)?;
     let [z, bias, ids, table] = routing.buffers(z, ids);
     gpu.dispatch(&kernel, &[z, bias, ids, table, routes], &[scale.to_bits()], [rows as u32, 1, 1])

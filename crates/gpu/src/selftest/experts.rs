@@ -200,7 +200,7 @@ impl Layer {
             } else {
                 go(None)?;
             }
-            route(gpu, (experts, used), rows, &routing, &z, &ids, router.scale, &again)?;
+            route(gpu, precision, (experts, used), rows, &routing, &z, &ids, router.scale, &again)?;
             let found = gpu.download(&routes, 0, bytes)?;
             verdict.require(found == gpu.download(&again, 0, bytes)?, || "other experts than the router's".to_owned());
             let logits = z.read(gpu, rows)?;

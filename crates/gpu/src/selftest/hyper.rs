@@ -338,7 +338,7 @@ impl Router {
         };
         let sizes = (self.config.experts, self.config.experts_used);
         let (rows, scale) = (self.ids.len(), self.config.expert_scale);
-        route(gpu, sizes, rows, &routing, &self.z_on, &self.ids_on, scale, &self.routes_on)
+        route(gpu, Precision::Exact, sizes, rows, &routing, &self.z_on, &self.ids_on, scale, &self.routes_on)
     }
 }
 

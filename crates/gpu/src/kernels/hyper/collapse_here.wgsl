@@ -5,13 +5,8 @@ const SUMS: u32 = VALUES + 1u;
 const PARTS: u32 = E / PART;
 const QUADS: u32 = E / 4u;
 const OWN: u32 = (QUADS + WG - 1u) / WG;
-// Threads that add up parts of the same value.
-const GROUPS: u32 = WG / 32u;
-const OWN_PARTS: u32 = (PARTS + GROUPS - 1u) / GROUPS;
 
 var<workgroup> m: array<f32, 32>;
-var<workgroup> parts: array<f32, WG>;
-var<workgroup> pre_here: vec4<f32>;
 
 fn collapse_here(is_first: bool, thread: u32) {
     // Everything from memory is asked for before the first barrier.
@@ -27,32 +22,9 @@ fn collapse_here(is_first: bool, thread: u32) {
     }
     let scale_here = scale[0];
     let base_here = base[thread % 4u];
-    let value = thread % 32u;
-    let group = thread / 32u;
-    var sum = 0.0;
-    if (value < SUMS) {
-        for (var p = 0u; p < OWN_PARTS; p++) {
-            let own = part[min(p * GROUPS + group, PARTS - 1u) * SUMS + value];
-            sum += select(0.0, own, p * GROUPS + group < PARTS);
-        }
-    }
-    parts[thread] = sum;
-    workgroupBarrier();
-    if (thread < SUMS) {
-        var all = 0.0;
-        for (var g = 0u; g < GROUPS; g++) {
-            all += parts[g * 32u + thread];
-        }
-        m[thread] = all;
-    }
-    workgroupBarrier();
+    add_parts(thread);
     let inverse = 1.0 / sqrt(m[VALUES] / f32(4u * E) + bitcast<f32>(RMS_EPS_BITS));
-    let gate = m[thread % 4u] * (inverse * scale_here) + base_here;
-    if (thread < 4u) {
-        pre_here[thread] = sigmoid(gate) + bitcast<f32>(HC_EPS_BITS);
-    }
-    workgroupBarrier();
-    let pre = pre_here;
+    let pre = pre_of(m[thread % 4u] * (inverse * scale_here) + base_here, thread);
     var collapsed: array<vec4<f32>, OWN>;
     var squares = 0.0;
     for (var i = 0u; i < OWN; i++) {
