@@ -554,8 +554,8 @@ impl Experts {
                 ]
             }
         };
-        // A row that is alone reads the weights of all its slots at once. Of more rows others read meanwhile, and less code counts.
-        let next_slot = if stretch.is_some() { "i < USED; i++" } else { "i < USED * once; i += 1u" };
+        // One or two rows read the weights of all their slots at once. Of more, other workgroups read meanwhile, and less code counts.
+        let next_slot = if rows <= DOWN_EXPANDED_ROWS_MAX { "i < USED; i++" } else { "i < USED * once; i += 1u" };
         let down = part!("down").replace("BEFORE", before).replace("ROUTED_SUM", routed_sum);
         let down = down.replace("NEXT_SLOT", next_slot);
         source.add(&down.replace("ALL_SUMS", all_sums).replace("END", end));
