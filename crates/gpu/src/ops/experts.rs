@@ -554,8 +554,9 @@ impl Experts {
                 ]
             }
         };
-        // One or two rows read the weights of all their slots at once. Of more, other workgroups read meanwhile, and less code counts.
-        let next_slot = if rows <= DOWN_EXPANDED_ROWS_MAX { "i < USED; i++" } else { "i < USED * once; i += 1u" };
+        // Rows that have all workgroups to themselves read the weights of all their slots at once. Otherwise others read meanwhile, and less code
+        // counts.
+        let next_slot = if rows <= SHARED_ROWS { "i < USED; i++" } else { "i < USED * once; i += 1u" };
         let down = part!("down").replace("BEFORE", before).replace("ROUTED_SUM", routed_sum);
         let down = down.replace("NEXT_SLOT", next_slot);
         source.add(&down.replace("ALL_SUMS", all_sums).replace("END", end));
