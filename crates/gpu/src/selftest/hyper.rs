@@ -330,7 +330,7 @@ impl Router {
         })
     }
 
-    fn go(&self, gpu: &Gpu) -> Result<()> {
+    fn go(&self, gpu: &Gpu, precision: Precision) -> Result<()> {
         let routing = match self.choice {
             Choice::Hash => Routing::Hash(&self.table_on),
             Choice::Plain => Routing::Learned(None),
@@ -338,11 +338,44 @@ impl Router {
         };
         let sizes = (self.config.experts, self.config.experts_used);
         let (rows, scale) = (self.ids.len(), self.config.expert_scale);
-        route(gpu, Precision::Exact, sizes, rows, &routing, &self.z_on, &self.ids_on, scale, &self.routes_on)
+        route(gpu, precision, sizes, rows, &routing, &self.z_on, &self.ids_on, scale, &self.routes_on)
+    }
+
+    fn check(&self, verdict: &mut Verdict, gpu: &Gpu, precision: Precision, tolerance: f64) -> Result<()> {
+        self.go(gpu, precision)?;
+        let (experts, used, rows, choice) =
+            (self.config.experts, self.config.experts_used, self.ids.len(), self.choice);
+        let routes = gpu.download(&self.routes_on, 0, 8 * (rows * used) as u64)?;
+        let pairs: Vec<u32> = to_floats(&routes).iter().map(|v| v.to_bits()).collect();
+        for r in 0..rows {
+            let p: Vec<f64> =
+                self.z[r * experts..][..experts].iter().map(|z| f64::from(*z).exp().ln_1p().sqrt()).collect();
+            let mut best: Vec<usize> = (0..experts).collect();
+            let score = |e: usize| p[e] as f32 + if choice == Choice::Biased { self.bias[e] } else { 0.0 };
+            best.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
+            let want: Vec<usize> = match choice {
+                Choice::Hash => self.table[self.ids[r] as usize * used..][..used].iter().map(|e| *e as usize).collect(),
+                _ => best[..used].to_vec(),
+            };
+            let got: Vec<usize> = (0..used).map(|i| pairs[2 * (r * used + i)] as usize).collect();
+            // Scores that the device rounds differently may change places, equal ones may not.
+            let is_near = |a: usize, b: usize| a < experts && (1e-30..1e-5).contains(&(score(a) - score(b)).abs());
+            let is_right = got.iter().zip(&want).all(|(g, w)| g == w || choice != Choice::Hash && is_near(*g, *w));
+            verdict.require(is_right, || format!("{precision:?} row {r}, {choice:?}: experts {got:?}, not {want:?}"));
+            let want = if is_right { got } else { want };
+            let sum: f64 = want.iter().map(|e| p[*e]).sum();
+            for (i, e) in want.iter().enumerate() {
+                let weight = f64::from(f32::from_bits(pairs[2 * (r * used + i) + 1]));
+                let expected = f64::from(self.config.expert_scale) * p[*e] / sum.max(2f64.powi(-14));
+                let at = || format!("{precision:?} row {r}, {choice:?}: weight {weight}, not {expected}");
+                verdict.see((weight - expected).abs(), tolerance * expected, at);
+            }
+        }
+        Ok(())
     }
 }
 
-/// `used` of `experts` experts for `rows` rows, and their weights.
+/// `used` of `experts` experts for `rows` rows, and their weights, in both kinds of arithmetic.
 ///
 /// # Errors
 /// The device failed.
@@ -355,34 +388,9 @@ pub fn check_router(
     choice: Choice,
 ) -> Result<()> {
     let router = Router::new(gpu, experts, used, rows, choice)?;
-    router.go(gpu)?;
-    let routes = gpu.download(&router.routes_on, 0, 8 * (rows * used) as u64)?;
-    let pairs: Vec<u32> = to_floats(&routes).iter().map(|v| v.to_bits()).collect();
-    for r in 0..rows {
-        let p: Vec<f64> =
-            router.z[r * experts..][..experts].iter().map(|z| f64::from(*z).exp().ln_1p().sqrt()).collect();
-        let mut best: Vec<usize> = (0..experts).collect();
-        let score = |e: usize| p[e] as f32 + if choice == Choice::Biased { router.bias[e] } else { 0.0 };
-        best.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
-        let want: Vec<usize> = match choice {
-            Choice::Hash => router.table[router.ids[r] as usize * used..][..used].iter().map(|e| *e as usize).collect(),
-            _ => best[..used].to_vec(),
-        };
-        let got: Vec<usize> = (0..used).map(|i| pairs[2 * (r * used + i)] as usize).collect();
-        // Scores that the device rounds differently may change places, equal ones may not.
-        let is_near = |a: usize, b: usize| a < experts && (1e-30..1e-5).contains(&(score(a) - score(b)).abs());
-        let is_right = got.iter().zip(&want).all(|(g, w)| g == w || choice != Choice::Hash && is_near(*g, *w));
-        verdict.require(is_right, || format!("row {r}, {choice:?}: experts {got:?}, not {want:?}"));
-        let want = if is_right { got } else { want };
-        let sum: f64 = want.iter().map(|e| p[*e]).sum();
-        for (i, e) in want.iter().enumerate() {
-            let weight = f64::from(f32::from_bits(pairs[2 * (r * used + i) + 1]));
-            let expected = f64::from(router.config.expert_scale) * p[*e] / sum.max(2f64.powi(-14));
-            let at = || format!("row {r}, {choice:?}: weight {weight}, not {expected}");
-            verdict.see((weight - expected).abs(), 1e-6 * expected, at);
-        }
-    }
-    Ok(())
+    router.check(verdict, gpu, Precision::Exact, 1e-6)?;
+    // A driver's logarithm may be off by 2^-21 near 1, half of which is 2.4e-5 of the smallest that it is asked for.
+    router.check(verdict, gpu, Precision::Fast, 5e-5)
 }
 
 const CHOICES: [Choice; 3] = [Choice::Hash, Choice::Plain, Choice::Biased];
@@ -442,5 +450,5 @@ fn model_router(trial: &mut Trial<'_>, rows: usize) -> Result<()> {
     }
     let router = Router::new(gpu, 256, 6, rows, Choice::Biased)?;
     let work = Work { bytes: (4 * rows * 256 + 1024 + 8 * 6 * rows) as f64, operations: 0.0 };
-    trial.time("choose", work, |_| router.go(gpu))
+    trial.time("choose", work, |_| router.go(gpu, Precision::Fast))
 }
